@@ -1,0 +1,35 @@
+# Everything here also runs without make: python tools/bootstrap.py, then python -m tools.NAME
+PYTHON ?= python3
+IN_VENV = .venv/bin/python
+
+.PHONY: run test test-long lab notebooks benchmarks clean
+
+run: ## install, execute all notebooks at the size that fits this machine, show a table
+	@$(PYTHON) tools/bootstrap.py requirements.txt
+	@$(IN_VENV) -m tools.run_notebooks
+
+test: ## install, lint, spelling, then all tests, the notebooks executed among them
+	@$(PYTHON) tools/bootstrap.py requirements.txt requirements-dev.txt
+	$(IN_VENV) -m ruff check .
+	$(IN_VENV) -m ruff format --check .
+	$(IN_VENV) -m codespell_lib
+	$(IN_VENV) -m pytest
+
+test-long: ## the full forms of the tests that `make test` runs in a short form
+	@$(PYTHON) tools/bootstrap.py requirements.txt requirements-dev.txt
+	$(IN_VENV) -m pytest --long
+
+lab: ## JupyterLab in the notebooks' folder
+	@$(PYTHON) tools/bootstrap.py requirements.txt
+	@$(IN_VENV) -m jupyter lab notebooks
+
+notebooks: ## build the notebooks whose source changed
+	@$(PYTHON) tools/bootstrap.py requirements.txt requirements-dev.txt
+	@$(IN_VENV) -m tools.build_notebooks
+
+benchmarks: ## measure again what results/ says about speed (run on a quiet machine)
+	@$(PYTHON) tools/bootstrap.py requirements.txt
+	@for one in benchmarks/[a-z]*.py; do $(IN_VENV) -m benchmarks.$$(basename $$one .py); done
+
+clean: ## remove the environment, the builds and the downloads
+	rm -rf .venv build data/cache

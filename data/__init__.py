@@ -1,0 +1,1 @@
+"""The two dataset builders, and the cache."""

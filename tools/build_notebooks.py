@@ -1,0 +1,240 @@
+"""Build `notebooks/*.ipynb` from the percent scripts in `notebooks/src/`.
+
+    python -m tools.build_notebooks               all; executed where they changed
+    python -m tools.build_notebooks 01 02         these two
+    python -m tools.build_notebooks --no-execute  sources alone; unchanged cells keep
+                                                  their outputs
+    python -m tools.build_notebooks --force       executed even where nothing changed
+    python -m tools.build_notebooks --check       write nothing; fail when one is stale
+
+A source holds what a person writes: the title, the text, the cells. This tool adds what
+is the same everywhere (numbered title with badge and navigation, setup cell, provenance
+footer), gives cells stable ids, and records a hash of all cells.
+"""
+
+import argparse
+import base64
+import hashlib
+import os
+import pathlib
+import sys
+import tomllib
+
+import jupytext
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SOURCES = ROOT / "notebooks" / "src"
+KEY = "learn_fcn"  # our corner of the notebook's metadata
+
+SETUP = """\
+# Setup, the same in every notebook: find the repository (on Colab, fetch it once).
+import os, pathlib, subprocess, sys, time
+STARTED = time.perf_counter()
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no start-up chatter
+here = pathlib.Path.cwd()
+folders = [here, *here.parents, here / "{name}"]
+root = next((f for f in folders if (f / "utils" / "environment.py").is_file()), None)
+if root is None and "google.colab" in sys.modules:
+    command = ["git", "clone", "-q", "--depth=1", "-b", "main", "{address}"]
+    root = (subprocess.run(command, check=True), here / "{name}")[1]
+assert root, "open this notebook inside a clone of {address}"
+sys.path.insert(0, str(root))"""
+
+FOOTER = """\
+environment.provenance(started=STARTED, data=DATASET, seed=SEED, source="{source}")"""
+
+
+def address() -> str:
+    """Return the repository's address, which stands in pyproject.toml alone."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return project["urls"]["Repository"]
+
+
+def titles() -> dict[str, str]:
+    """Return stem -> title of every main notebook, in reading order."""
+    found = {}
+    for path in sorted(SOURCES.glob("[0-9][0-9]_*.py")):
+        first = jupytext.read(path).cells[0].source.splitlines()[0]
+        if not first.startswith("# "):
+            raise ValueError(f"{path.name} must begin with a Markdown cell '# Title'")
+        found[path.stem] = first.removeprefix("# ").strip()
+    return found
+
+
+def header(stem: str, body: str) -> str:
+    """Put number, badge and navigation on top of the first cell's own text."""
+    stems, names = list(titles()), titles()
+    place = stems.index(stem)
+    colab = address().replace(
+        "https://github.com", "https://colab.research.google.com/github"
+    )
+    line = [
+        "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+        f"({colab}/blob/main/notebooks/{stem}.ipynb)"
+    ]
+    if place > 0:
+        line.append(f"previous: [{names[stems[place - 1]]}]({stems[place - 1]}.ipynb)")
+    line.append("[index](../README.md#the-notebooks)")
+    if place + 1 < len(stems):
+        line.append(f"next: [{names[stems[place + 1]]}]({stems[place + 1]}.ipynb)")
+    rest = "\n".join(body.splitlines()[1:]).strip()
+    return f"# {stem[:2]} {names[stem]}\n\n{' · '.join(line)}\n\n{rest}"
+
+
+def compose(stem: str) -> nbformat.NotebookNode:
+    """Return the notebook of one source: complete, but without outputs."""
+    read = jupytext.read(SOURCES / f"{stem}.py").cells
+    cells = [new_markdown_cell(header(stem, read[0].source))]
+    for cell in read[1:]:
+        tags = cell.metadata.get("tags", [])
+        source = cell.source
+        if "setup" in tags:
+            source = SETUP.format(address=address(), name=address().rsplit("/", 1)[1])
+        make = new_code_cell if cell.cell_type == "code" else new_markdown_cell
+        cells.append(make(source, metadata={"tags": tags} if tags else {}))
+    digest = hashlib.sha256()
+    for cell in cells:
+        digest.update(f"{cell.cell_type}\0{cell.source}\0".encode())
+    source = digest.hexdigest()[:16]
+    cells.append(
+        new_code_cell(FOOTER.format(source=source), metadata={"tags": ["provenance"]})
+    )
+    for number, cell in enumerate(cells):
+        cell.id = f"{stem}-{number:03d}"
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    notebook.metadata = {
+        "kernelspec": {
+            "display_name": "Python 3",
+            "language": "python",
+            "name": "python3",
+        },
+        "language_info": {"name": "python"},
+        KEY: {"source": source},
+    }
+    return nbformat.from_dict(notebook)
+
+
+def with_old_outputs(
+    notebook: nbformat.NotebookNode, old: nbformat.NotebookNode | None
+) -> nbformat.NotebookNode:
+    """Carry outputs over to the code cells whose source has not changed."""
+    known = {c.source: c for c in (old.cells if old else []) if c.cell_type == "code"}
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and cell.source in known:
+            cell.outputs = known[cell.source].outputs
+            cell.execution_count = known[cell.source].execution_count
+    return notebook
+
+
+def tagged(notebook: nbformat.NotebookNode, tag: str) -> nbformat.NotebookNode | None:
+    """Return the first cell that carries `tag`."""
+    return next((c for c in notebook.cells if tag in c.metadata.get("tags", [])), None)
+
+
+def copy_result_to_preview(
+    notebook: nbformat.NotebookNode, picture: pathlib.Path
+) -> None:
+    """Show the figure of the cell tagged `result` on top too, and keep it as a file."""
+    for output in tagged(notebook, "result").outputs:
+        if "image/jpeg" in output.get("data", {}):
+            picture.write_bytes(base64.b64decode(output["data"]["image/jpeg"]))
+            preview = tagged(notebook, "preview").outputs[0]
+            preview["data"]["image/jpeg"] = output["data"]["image/jpeg"]
+
+
+def execute(stem: str, notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Run all cells in order, in the notebooks' folder; keep outputs, drop timings."""
+    from nbclient import NotebookClient
+
+    picture = ROOT / "notebooks" / "figures" / f"{stem}.jpg"
+    if not picture.exists():  # the very first build: something for the preview to show
+        Image.new("RGB", (8, 8)).save(picture)
+    NotebookClient(
+        notebook,
+        timeout=1800,
+        kernel_name="python3",
+        coalesce_streams=True,
+        record_timing=False,
+        resources={"metadata": {"path": str(ROOT / "notebooks")}},
+    ).execute()
+    copy_result_to_preview(notebook, picture)
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata["language_info"] = {"name": "python"}
+    return notebook
+
+
+def existing(stem: str) -> nbformat.NotebookNode | None:
+    """Return the committed notebook, if there is one."""
+    path = ROOT / "notebooks" / f"{stem}.ipynb"
+    return nbformat.read(path, as_version=4) if path.is_file() else None
+
+
+def executed(notebook: nbformat.NotebookNode) -> bool:
+    """Tell whether all code cells were run, in order, from the top."""
+    counts = [c.execution_count for c in notebook.cells if c.cell_type == "code"]
+    return counts == list(range(1, len(counts) + 1))
+
+
+def stale(stem: str) -> str | None:
+    """Say what is wrong with the committed notebook, or return None."""
+    old, new = existing(stem), compose(stem)
+    if old is None:
+        return f"notebooks/{stem}.ipynb is missing"
+    if old.metadata.get(KEY) != new.metadata[KEY]:
+        return f"notebooks/{stem}.ipynb was built from another source"
+    if [(c.id, c.cell_type, c.source) for c in old.cells] != [
+        (c.id, c.cell_type, c.source) for c in new.cells
+    ]:
+        return f"notebooks/{stem}.ipynb was edited by hand"
+    if not executed(old):
+        return f"notebooks/{stem}.ipynb was not executed from top to bottom"
+    return None
+
+
+def write(stem: str, notebook: nbformat.NotebookNode) -> None:
+    """Write the notebook in one step: a killed build leaves the old one whole."""
+    nbformat.validate(notebook)
+    path = ROOT / "notebooks" / f"{stem}.ipynb"
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(nbformat.writes(notebook, indent=1) + "\n")
+    os.replace(temporary, path)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Build notebooks from their sources.")
+    parser.add_argument("only", nargs="*", help="stems or their beginnings, such as 01")
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--check", action="store_true", help="fail when one is stale")
+    choice.add_argument("--no-execute", action="store_true", help="sources only")
+    choice.add_argument(
+        "--force", action="store_true", help="execute unchanged ones too"
+    )
+    arguments = parser.parse_args()
+    stems = [
+        s for s in titles() if not arguments.only or s.startswith(tuple(arguments.only))
+    ]
+    if not stems:
+        parser.error(f"no source begins with {' or '.join(arguments.only)}")
+    if arguments.check:
+        problems = [problem for stem in stems if (problem := stale(stem))]
+        print("\n".join(problems) or f"{len(stems)} notebooks are fresh")
+        if problems:
+            print("build them again: make notebooks")
+        return bool(problems)
+    for stem in stems:
+        if not stale(stem) and not arguments.force:
+            print(f"{stem}: fresh")
+            continue
+        notebook = with_old_outputs(compose(stem), existing(stem))
+        if not arguments.no_execute:
+            print(f"{stem}: executing ...", flush=True)
+            notebook = execute(stem, notebook)
+        write(stem, notebook)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""Execute the notebooks in order and show what came of it.
+
+    python -m tools.run_notebooks
+    python -m tools.run_notebooks --only 01 -p DATASET path/to/oxford-iiit-pet
+
+Executed notebooks and their HTML pages go to `build/notebooks/`. `-p` overrides a name
+of the parameters cell. The exit status is 1 when a notebook failed.
+"""
+
+import argparse
+import dataclasses
+import pathlib
+import resource
+import sys
+import time
+
+import nbformat
+import papermill
+import yaml
+from papermill.exceptions import PapermillExecutionError
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+OUT = ROOT / "build" / "notebooks"
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What one notebook's run gave: seconds, its key figure, and the error if any."""
+
+    name: str
+    seconds: float
+    figure: str
+    error: str
+
+
+def key_figure(notebook: nbformat.NotebookNode) -> str:
+    """Return the last line printed by the cell tagged `key-figure`."""
+    for cell in notebook.cells:
+        if "key-figure" in cell.metadata.get("tags", []):
+            text = "".join(o.get("text", "") for o in cell.outputs).strip()
+            return text.splitlines()[-1] if text else ""
+    return ""
+
+
+def parameter_names(notebook: nbformat.NotebookNode) -> set[str]:
+    """Return the names which the parameters cell assigns."""
+    import ast
+
+    names = set()
+    for cell in notebook.cells:
+        if "parameters" in cell.metadata.get("tags", []):
+            for node in ast.walk(ast.parse(cell.source)):
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                    names.add(node.id)
+    return names
+
+
+def run_one(path: pathlib.Path, parameters: dict, out: pathlib.Path = OUT) -> Outcome:
+    """Execute one notebook with papermill, and write it and its HTML page to `out`."""
+    from nbconvert import HTMLExporter
+
+    out.mkdir(parents=True, exist_ok=True)
+    target = out / path.name
+    known = parameter_names(nbformat.read(path, as_version=4))
+    chosen = {k: v for k, v in parameters.items() if k in known}
+    started, error = time.perf_counter(), ""
+    try:
+        papermill.execute_notebook(
+            path,
+            target,
+            parameters=chosen,
+            cwd=ROOT / "notebooks",
+            progress_bar=sys.stderr.isatty(),
+            kernel_name="python3",
+        )
+    except PapermillExecutionError as failed:
+        error = f"{failed.ename}: {failed.evalue} (in cell {failed.exec_count})"
+    except Exception as failed:  # a kernel that died, a folder that is not writable
+        error = f"{type(failed).__name__}: {failed}"
+    seconds = time.perf_counter() - started
+    figure = ""
+    if target.is_file():
+        notebook = nbformat.read(target, as_version=4)
+        figure = key_figure(notebook)
+        page, _ = HTMLExporter().from_notebook_node(notebook)
+        target.with_suffix(".html").write_text(page)
+    return Outcome(path.stem, seconds, figure, error)
+
+
+def table(outcomes: list[Outcome]) -> str:
+    """Return the closing table: notebook, seconds, key figure, ok."""
+    wide = max(len(o.name) for o in outcomes)
+    lines = [f"{'notebook':{wide}}  seconds  ok   key figure"]
+    for o in outcomes:
+        word, last = ("NO ", o.error.splitlines()[0]) if o.error else ("yes", o.figure)
+        lines.append(f"{o.name:{wide}}  {o.seconds:7.0f}  {word}  {last}")
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    total = sum(o.seconds for o in outcomes)
+    lines.append(f"{total:.0f} s in all, peak memory {peak:.1f} GiB")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Execute the notebooks in order.")
+    parser.add_argument(
+        "--only", nargs="+", metavar="NN", help="these alone, such as 01"
+    )
+    parser.add_argument(
+        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
+        help="override a name of the parameters cell",
+    )  # fmt: skip
+    arguments = parser.parse_args()
+    paths = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    if arguments.only:
+        paths = [p for p in paths if p.name.startswith(tuple(arguments.only))]
+    if not paths:
+        parser.error(f"no notebook begins with {' or '.join(arguments.only or [])}")
+    parameters = {name: yaml.safe_load(value) for name, value in arguments.p}
+    for name, value in parameters.items():
+        if isinstance(value, str) and pathlib.Path(value).exists():
+            # A path is meant from where the command was typed, not from notebooks/.
+            parameters[name] = str(pathlib.Path(value).resolve())
+    known = set().union(
+        *(parameter_names(nbformat.read(p, as_version=4)) for p in paths)
+    )
+    if unknown := sorted(set(parameters) - known):
+        parser.error(
+            f"no chosen notebook has a parameter {', '.join(unknown)}; "
+            f"there are {', '.join(sorted(known))}"
+        )
+    outcomes = []
+    for number, path in enumerate(paths, start=1):
+        print(f"[{number}/{len(paths)}] {path.stem} ...", flush=True)
+        outcomes.append(run_one(path, parameters))
+        print(f"      {outcomes[-1].seconds:.0f} s", flush=True)
+    print(f"\n{table(outcomes)}\npages: {OUT.relative_to(ROOT)}/*.html")
+    return int(any(o.error for o in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

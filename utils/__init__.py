@@ -1,0 +1,1 @@
+"""Helpers the notebooks share; each says in which notebook it is introduced."""

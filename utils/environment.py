@@ -1,0 +1,80 @@
+"""Where things are, what this machine is, and making runs repeatable."""
+
+import os
+import pathlib
+import platform
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+CACHE = ROOT / "data" / "cache"
+
+
+def on_gpu() -> bool:
+    """Return whether TensorFlow sees a GPU. Introduced in notebook 01."""
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def device_name() -> str:
+    """Name the device that computes, for example `CPU, 2 cores`.
+
+    Introduced in notebook 01.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        return f"CPU, {os.cpu_count()} cores"
+    details = tf.config.experimental.get_device_details(gpus[0])
+    name = details.get("device_name", "GPU")
+    return name if len(gpus) == 1 else f"{len(gpus)} x {name}"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that decide a result, by package name."""
+    return {
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def prepare(seed: int) -> str:
+    """Seed Python, NumPy and TensorFlow, let GPU memory grow, and say what runs here.
+
+    Args:
+        seed: the one seed all random numbers come from.
+
+    Returns:
+        One line naming the device and the versions.
+
+    Introduced in notebook 01.
+
+    """
+    for gpu in tf.config.list_physical_devices("GPU"):
+        try:
+            tf.config.experimental.set_memory_growth(gpu, True)
+        except RuntimeError:  # already in use: too late to change, and harmless
+            break
+    keras.utils.set_random_seed(seed)
+    listed = ", ".join(f"{name} {version}" for name, version in versions().items())
+    return f"{device_name()}; {listed}; seed {seed}"
+
+
+def provenance(*, started: float, data: str, seed: int, source: str) -> None:
+    """Print how the page above was made: the last cell of every notebook.
+
+    Args:
+        started: `time.perf_counter()` of the setup cell.
+        data: name of the data set used.
+        seed: the page's seed.
+        source: hash of the page's source, filled in by the build.
+
+    """
+    print(f"device   {device_name()}")
+    print("versions " + ", ".join(f"{k} {v}" for k, v in versions().items()))
+    print(f"data     {data}, seed {seed}")
+    print(f"time     {time.perf_counter() - started:.0f} s")
+    print(f"source   {source}")

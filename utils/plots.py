@@ -1,0 +1,135 @@
+"""Figures the notebooks share: panels of photos and masks, curves, tables of layers.
+
+Nobody comes here to learn this; it keeps the pages short. Every figure goes through
+`show`, which gives it alternative text and a sensible file format.
+"""
+
+import io
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+from IPython.display import SVG, Image, display
+from matplotlib.figure import Figure
+
+from utils import environment
+
+# Okabe and Ito's colours: told apart with every common colour vision deficiency.
+COLORS = {
+    "pet": "#E69F00",
+    "cat": "#E69F00",
+    "dog": "#0072B2",
+    "background": "#C8CDD4",
+    "border": "#111111",
+    "void": "#FFFFFF",
+    "32s": "#D55E00",
+    "16s": "#009E73",
+    "8s": "#0072B2",
+}
+LINE_COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
+
+
+def show(figure: Figure, alt: str, *, photo: bool = False) -> None:
+    """Display a figure with alternative text, and close it.
+
+    Args:
+        figure: the figure.
+        alt: what it shows, for people who do not see it.
+        photo: whether photographs fill it; then it is stored as JPEG instead of PNG.
+
+    Introduced in notebook 01.
+
+    """
+    kind = "jpeg" if photo else "png"
+    options = {"pil_kwargs": {"quality": 82}} if photo else {}
+    data = io.BytesIO()
+    figure.savefig(data, format=kind, dpi=100, bbox_inches="tight", **options)
+    plt.close(figure)
+    display(Image(data.getvalue(), format=kind, alt=alt))
+
+
+def picture(name: str, alt: str) -> None:
+    """Display a drawing or photo panel from `notebooks/figures/`.
+
+    Args:
+        name: file name, ending in .jpg or .svg.
+        alt: what it shows, for people who do not see it.
+
+    Introduced in notebook 01.
+
+    """
+    path = environment.ROOT / "notebooks" / "figures" / name
+    if path.suffix == ".svg":
+        display(SVG(path), metadata={"image/svg+xml": {"alt": alt}})
+    else:
+        display(Image(path.read_bytes(), format="jpeg", alt=alt))
+
+
+def grid(rows: int, columns: int, *, size: float = 2.4, aspect: float = 1.0):
+    """Return (figure, axes of shape (rows, columns)) without ticks, ready for photos.
+
+    Args:
+        rows: how many rows.
+        columns: how many columns.
+        size: width of one cell in inches.
+        aspect: height of one cell in widths.
+
+    Introduced in notebook 01.
+
+    """
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(columns * size, rows * size * aspect),
+        squeeze=False,
+        layout="constrained",
+    )
+    for axis in axes.flat:
+        axis.set_axis_off()
+    return figure, axes
+
+
+def curves(figure_size: tuple[float, float] = (7.0, 3.2), columns: int = 1):
+    """Return (figure, list of axes) for line charts, with light grid and no box.
+
+    Args:
+        figure_size: width and height in inches.
+        columns: how many charts side by side.
+
+    Introduced in notebook 01.
+
+    """
+    figure, axes = plt.subplots(
+        1, columns, figsize=figure_size, squeeze=False, layout="constrained"
+    )
+    for axis in axes.flat:
+        axis.set_prop_cycle(color=LINE_COLORS)
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, list(axes.flat)
+
+
+def photo(image) -> np.ndarray:
+    """Return an image (H, W, 3) in 0..255 of any dtype as uint8, ready for `imshow`.
+
+    Introduced in notebook 01.
+    """
+    return np.clip(np.asarray(image), 0, 255).round().astype(np.uint8)
+
+
+def layer_table(model: keras.Model) -> str:
+    """Return a table of a model's layers: name, output shape, parameters.
+
+    Args:
+        model: a built Keras model.
+
+    Introduced in notebook 01.
+
+    """
+    rows = [("layer", "output shape", "parameters")]
+    for layer in model.layers:
+        shape = ", ".join("?" if n is None else str(n) for n in layer.output.shape)
+        rows.append((layer.name, f"({shape})", f"{layer.count_params():,}"))
+    wide = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = [f"{a:{wide[0]}}  {b:{wide[1]}}  {c:>{wide[2]}}" for a, b, c in rows]
+    return "\n".join([*lines, f"{model.count_params():,} parameters in all"])
