@@ -38,6 +38,15 @@ def check_machine() -> None:
         )
 
 
+def usable(python: pathlib.Path) -> bool:
+    """Tell whether this interpreter of an environment runs and has pip."""
+    try:
+        command = [python, "-m", "pip", "--version"]
+        return subprocess.run(command, capture_output=True).returncode == 0
+    except OSError:  # absent, or half-written by a run that was killed
+        return False
+
+
 def install(requirements: list[str]) -> None:
     """Make the environment hold `requirements` (file names below the root)."""
     wanted = "".join((ROOT / name).read_text() for name in requirements)
@@ -46,14 +55,8 @@ def install(requirements: list[str]) -> None:
     if stamp.is_file() and stamp.read_text() == digest:
         return
     python = VENV / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    usable = (
-        python.exists()
-        and not subprocess.run(
-            [python, "-m", "pip", "--version"], capture_output=True
-        ).returncode
-    )
     try:
-        if not usable:
+        if not usable(python):
             print("Creating .venv ...", flush=True)
             venv.create(VENV, with_pip=True, clear=VENV.exists())
     except (OSError, subprocess.CalledProcessError) as error:
@@ -65,20 +68,10 @@ def install(requirements: list[str]) -> None:
         f"Installing {' and '.join(requirements)} (a few minutes the first time) ...",
         flush=True,
     )
-    arguments = [word for name in requirements for word in ("-r", str(ROOT / name))]
-    done = subprocess.run(
-        [
-            python,
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--disable-pip-version-check",
-            *arguments,
-        ],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+    for name in requirements:
+        command += ["-r", ROOT / name]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
     if done.returncode:
         log = VENV / "install.log"
         log.write_text(done.stderr)

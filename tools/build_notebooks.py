@@ -17,6 +17,7 @@ import base64
 import hashlib
 import os
 import pathlib
+import re
 import sys
 import tomllib
 
@@ -27,6 +28,7 @@ from PIL import Image
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "notebooks" / "src"
+CHATTER = r"^(WARNING: All log messages before absl|[IWE]0000 ).*\n?"
 KEY = "learn_fcn"  # our corner of the notebook's metadata
 
 SETUP = """\
@@ -145,6 +147,16 @@ def copy_result_to_preview(
             preview["data"]["image/jpeg"] = output["data"]["image/jpeg"]
 
 
+def drop_startup_chatter(notebook: nbformat.NotebookNode) -> None:
+    """Remove what TensorFlow's C++ part logs while it is imported, and nothing else."""
+    for cell in notebook.cells:
+        for output in list(cell.get("outputs", [])):
+            if output.get("name") == "stderr":
+                output.text = re.sub(CHATTER, "", output.text, flags=re.MULTILINE)
+                if not output.text.strip():
+                    cell.outputs.remove(output)
+
+
 def execute(stem: str, notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Run all cells in order, in the notebooks' folder; keep outputs, drop timings."""
     from nbclient import NotebookClient
@@ -160,6 +172,7 @@ def execute(stem: str, notebook: nbformat.NotebookNode) -> nbformat.NotebookNode
         record_timing=False,
         resources={"metadata": {"path": str(ROOT / "notebooks")}},
     ).execute()
+    drop_startup_chatter(notebook)
     copy_result_to_preview(notebook, picture)
     notebook.metadata.pop("widgets", None)
     notebook.metadata["language_info"] = {"name": "python"}

@@ -1,8 +1,10 @@
 """Where things are, what this machine is, and making runs repeatable."""
 
+import json
 import os
 import pathlib
 import platform
+import sys
 import time
 
 import keras
@@ -78,3 +80,48 @@ def provenance(*, started: float, data: str, seed: int, source: str) -> None:
     print(f"data     {data}, seed {seed}")
     print(f"time     {time.perf_counter() - started:.0f} s")
     print(f"source   {source}")
+
+
+def results(name: str) -> dict:
+    """Read what a tool or benchmark measured, from `results/`.
+
+    Args:
+        name: file name without `.json`.
+
+    Raises:
+        FileNotFoundError: when nothing of that name was measured.
+
+    Introduced in notebook 01.
+    """
+    path = ROOT / "results" / f"{name}.json"
+    if not path.is_file():
+        measured = sorted(p.stem for p in path.parent.glob("*.json"))
+        raise FileNotFoundError(
+            f"results/{name}.json does not exist; there are {', '.join(measured)}."
+        )
+    return json.loads(path.read_text())
+
+
+def write_results(name: str, figures: dict) -> pathlib.Path:
+    """Write figures to `results/` in one step, with what they were measured on.
+
+    Args:
+        name: file name without `.json`.
+        figures: what was measured; JSON can hold it.
+
+    Returns:
+        The path written.
+    """
+    path = ROOT / "results" / f"{name}.json"
+    made = {"command": command(), "device": device_name(), "versions": versions()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps({**made, **figures}, indent=1) + "\n")
+    os.replace(temporary, path)
+    return path
+
+
+def command() -> str:
+    """Return the running command as a reader would type it, without absolute paths."""
+    words = [word.replace(f"{ROOT.parent}/", "../") for word in sys.argv[1:]]
+    module = pathlib.Path(sys.argv[0]).resolve().relative_to(ROOT).with_suffix("")
+    return " ".join(["python -m", ".".join(module.parts), *words])

@@ -10,6 +10,7 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import SVG, Image, display
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from utils import environment
@@ -115,6 +116,45 @@ def photo(image) -> np.ndarray:
     Introduced in notebook 01.
     """
     return np.clip(np.asarray(image), 0, 255).round().astype(np.uint8)
+
+
+def overlay(image, mask, *, names=("background", "cat", "dog")) -> np.ndarray:
+    """Tint a photo with the colours of a mask.
+
+    Args:
+        image: (H, W, 3), RGB 0..255.
+        mask: (H, W), class ids; where an id has no name the photo is darkened.
+        names: class name of each id, a key of `COLORS`.
+
+    Returns:
+        (H, W, 3) uint8. Background is left as it is.
+
+    Introduced in notebook 01.
+    """
+    tinted = np.asarray(image, np.float32) * 0.35  # unknown: dark
+    for index, name in enumerate(names):
+        where = np.asarray(mask) == index
+        color = 255 * np.array(to_rgb(COLORS[name]), np.float32)
+        share = 0.0 if name == "background" else 0.55
+        tinted[where] = (1 - share) * np.asarray(image)[where] + share * color
+    return photo(tinted)
+
+
+def colored(mask, names) -> np.ndarray:
+    """Draw a mask in the colours of its classes; white where it is void.
+
+    Args:
+        mask: (H, W), class ids.
+        names: class name of each id, a key of `COLORS`.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Introduced in notebook 00.
+    """
+    palette = np.ones((256, 3), np.float32)
+    palette[: len(names)] = [to_rgb(COLORS[name]) for name in names]
+    return photo(255 * palette[np.asarray(mask)])
 
 
 def layer_table(model: keras.Model) -> str:

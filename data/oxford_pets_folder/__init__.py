@@ -1,0 +1,1 @@
+"""The official Oxford-IIIT Pet files in a folder of the reader's, all checked."""

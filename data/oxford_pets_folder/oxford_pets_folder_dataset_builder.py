@@ -1,0 +1,304 @@
+"""A TFDS builder for the official Oxford-IIIT Pet files in a folder of the reader's.
+
+    builder = prepared("path/to/oxford-iiit-pet", data_dir="data/cache/tfds")
+    dataset = builder.as_dataset(split="train")
+
+The folder holds `images/*.jpg`, `annotations/trimaps/*.png`, `annotations/trainval.txt`
+and `annotations/test.txt`, or the two official archives. Nothing in it is changed.
+`annotations/list.txt` and `annotations/xmls/` are not read: they repeat what the two
+lists say, and hold boxes this project has no use for.
+"""
+
+import concurrent.futures
+import contextlib
+import errno
+import functools
+import hashlib
+import io
+import logging
+import os
+import pathlib
+import shutil
+import time
+from collections.abc import Iterator
+
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from data.oxford_pets_folder import archives, checks
+from data.oxford_pets_folder.breeds import BREEDS
+
+LISTS = {"train": "trainval.txt", "test": "test.txt"}
+_CHUNK = 64  # photos read ahead, so that memory stays small
+_log = logging.getLogger("pets")
+
+
+class Builder(tfds.core.GeneratorBasedBuilder):
+    """Photos and trimaps as TFDS `oxford_iiit_pet` gives them, without head boxes."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def __init__(self, *, folder: pathlib.Path, on_error: str, data_dir: str):
+        self.folder = folder
+        self.on_error = on_error
+        self._seen = {}  # photo -> where it is listed, over both lists
+        super().__init__(data_dir=data_dir)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description="Oxford-IIIT Pets from a folder in the official layout.",
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(),
+                    "label": tfds.features.ClassLabel(names=list(BREEDS)),
+                    "species": tfds.features.ClassLabel(names=["Cat", "Dog"]),
+                    "file_name": tfds.features.Text(),
+                    "segmentation_mask": tfds.features.Image(
+                        shape=(None, None, 1), use_colormap=True
+                    ),
+                }
+            ),
+            homepage="https://www.robots.ox.ac.uk/~vgg/data/pets/",
+            metadata=tfds.core.MetadataDict(listed=0, left_out=[]),
+        )
+
+    def _split_generators(self, dl_manager) -> dict:
+        listed = _listed(self.folder)
+        self.info.metadata["listed"] = sum(len(entries) for entries in listed.values())
+        return {
+            split: self._generate_examples(split, entries)
+            for split, entries in listed.items()
+        }
+
+    def _generate_examples(
+        self, split: str, entries: list[tuple[str, str]]
+    ) -> Iterator:
+        left_out = self.info.metadata["left_out"]
+        seen = self._seen
+        kept = 0
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            for start in range(0, len(entries), _CHUNK):
+                chunk = entries[start : start + _CHUNK]
+                waiting = [pool.submit(_read, self.folder, *entry) for entry in chunk]
+                for future in waiting:
+                    try:
+                        entry, example = future.result()
+                        if entry.name in seen:
+                            raise ValueError(
+                                f"{entry.where}: {entry.name!r} is listed before, in "
+                                f"{seen[entry.name]}: a photo belongs to one list, "
+                                "once."
+                            )
+                    except (ValueError, OSError) as error:
+                        if self.on_error == "stop":
+                            raise
+                        left_out.append(str(error))
+                        continue
+                    seen[entry.name] = entry.where
+                    kept += 1
+                    yield example["file_name"], example
+        if not kept:
+            raise ValueError(
+                f"the split {split!r} has no photos: none of those listed in "
+                f"{self.folder / 'annotations' / LISTS[split]} can be used; the "
+                f"first: {left_out[0]}"
+            )
+
+
+def _listed(folder: pathlib.Path) -> dict[str, list[tuple[str, str]]]:
+    """Return the lines of both lists; a sentence where a list names no photo."""
+    listed = {}
+    for split, name in LISTS.items():
+        path = folder / "annotations" / name
+        listed[split] = list(checks.lines(path))
+        if not listed[split]:
+            raise ValueError(
+                f"the split {split!r} has no photos: {path} names none, one a line as "
+                "'Abyssinian_100 1 1 1'."
+            )
+    return listed
+
+
+def _read(folder: pathlib.Path, line: str, where: str) -> tuple[checks.Entry, dict]:
+    """Read and check the photo and the mask that a line names."""
+    entry = checks.parse(line, where)
+    photo, size, orientation = checks.read_photo(
+        folder / "images" / f"{entry.name}.jpg", where
+    )
+    mask = checks.read_mask(
+        folder / "annotations" / "trimaps" / f"{entry.name}.png",
+        size,
+        orientation,
+        where,
+    )
+    return entry, {
+        "image": io.BytesIO(photo),
+        "label": entry.label,
+        "species": entry.species,
+        "file_name": f"{entry.name}.jpg",
+        "segmentation_mask": io.BytesIO(mask),
+    }
+
+
+def _digest(folder: pathlib.Path) -> str:
+    """Name the folder's content: lists, and name, size and date of photos and masks.
+
+    Reading all bytes would take minutes on a network drive; a file changed within its
+    size and its date is the price.
+    """
+    digest = hashlib.sha256(str(folder.resolve()).encode())
+    for name in LISTS.values():
+        digest.update((folder / "annotations" / name).read_bytes())
+    for part in ("images", "annotations/trimaps"):
+        with os.scandir(folder / part) as files:
+            for file in sorted(files, key=lambda file: file.name):
+                if file.name.endswith((".jpg", ".png")):
+                    state = file.stat()
+                    known = f"{file.name} {state.st_size} {state.st_mtime_ns}\n"
+                    digest.update(known.encode(errors="surrogateescape"))
+    return digest.hexdigest()[:16]
+
+
+def _check_layout(folder: pathlib.Path) -> None:
+    """Raise a sentence unless the folder looks like the official one."""
+    for part in ("annotations", "annotations/trimaps", "images"):
+        if not (folder / part).is_dir():
+            raise FileNotFoundError(
+                f"{folder} has no folder {part}/: the official layout is images/*.jpg, "
+                "annotations/trimaps/*.png, annotations/trainval.txt and "
+                "annotations/test.txt, or the two archives images.tar.gz and "
+                "annotations.tar.gz."
+            )
+
+
+def _no_room(error: BaseException) -> bool:
+    """Return whether the error, or one it came from, says that the disk is full."""
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    # What TensorFlow makes of the same three.
+    full_in_tensorflow = (tf.errors.ResourceExhaustedError, tf.errors.OutOfRangeError)
+    while error is not None:
+        if isinstance(error, full_in_tensorflow):
+            return True
+        if isinstance(error, OSError) and error.errno in full:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _remove_abandoned(data_dir: pathlib.Path) -> None:
+    """Remove what killed preparations left; one younger than a day may be at work."""
+    for pattern in ("unpacked/incomplete.*", "folder-*/*/incomplete.*"):
+        for partial in data_dir.glob(pattern):
+            if time.time() - partial.stat().st_mtime > 86_400:
+                shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def room_in(data_dir: pathlib.Path, what: str | pathlib.Path) -> Iterator[None]:
+    """Say in one sentence that the disk is full, whichever library found out.
+
+    Args:
+        data_dir: where data is being written.
+        what: the data set being prepared.
+
+    Raises:
+        OSError: with `errno.ENOSPC`, when the block failed for want of room.
+
+    Introduced in notebook 00.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _no_room(error):
+            raise
+        raise OSError(
+            errno.ENOSPC,
+            f"no room left in {data_dir} while preparing {what}: free about twice the "
+            "size of the photos there, or choose another data_dir; nothing "
+            "half-written remains",
+        ) from error
+
+
+def is_complete(builder: tfds.core.DatasetBuilder) -> bool:
+    """Return whether the prepared records are there; they appear when complete only.
+
+    As `builder.is_prepared()`, which logs a warning each time they are not.
+
+    Introduced in notebook 00.
+    """
+    return (builder.data_path / "dataset_info.json").exists()
+
+
+def prepare_quietly(builder: tfds.core.DatasetBuilder, what: str) -> None:
+    """Prepare data that is already here, without TFDS's talk of a download.
+
+    Args:
+        builder: one that downloads nothing; nothing happens when it is complete.
+        what: what is prepared, for the line that says why the reader waits.
+
+    Introduced in notebook 00.
+    """
+    if is_complete(builder):
+        return
+    _log.warning("preparing %s, once", what)
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare()
+    except Exception:
+        if not is_complete(builder):  # else another process was faster
+            raise
+
+
+def prepared(
+    folder: str | os.PathLike, *, data_dir: str | os.PathLike, on_error: str = "stop"
+) -> Builder:
+    """Check and prepare a folder for fast reading, once for each state of the folder.
+
+    The prepared copy carries the lists and the names, sizes and dates of all photos
+    and masks in its name: a changed folder is prepared anew and never served from an
+    old copy. It appears only when complete.
+
+    Args:
+        folder: the official layout, or the two official archives.
+        data_dir: where prepared copies go (and the archives' content).
+        on_error: `"stop"` raises at the first bad photo; `"skip"` leaves bad photos
+            out and logs a warning that counts and names them, at every call.
+
+    Returns:
+        The builder, ready for `as_dataset`; `info.metadata["left_out"]` lists what was
+        left out and why.
+
+    Raises:
+        FileNotFoundError: the layout, a listed photo or a mask is missing.
+        ValueError: a bad line, photo, mask or archive, or a split without photos.
+        OSError: the disk is full.
+
+    Introduced in notebook 00.
+    """
+    folder, data_dir = pathlib.Path(folder).expanduser(), pathlib.Path(data_dir)
+    _remove_abandoned(data_dir)
+    with room_in(data_dir, folder):
+        if not (folder / "annotations").is_dir() and any(
+            (folder / name).is_file() for name in archives.ARCHIVES
+        ):
+            folder = archives.unpacked(folder, data_dir)
+        _check_layout(folder)
+        _listed(folder)
+        copy = data_dir / f"folder-{_digest(folder)}-{on_error}"
+        make = functools.partial(
+            Builder, folder=folder, on_error=on_error, data_dir=os.fspath(copy)
+        )
+        prepare_quietly(make(), f"{folder} as it is now")
+        builder = make()  # a new one has read what the first has written
+    left_out = builder.info.metadata["left_out"]
+    if left_out:
+        _log.warning(
+            "left out %d of %d photos of %s:\n  %s",
+            len(left_out),
+            builder.info.metadata["listed"],
+            folder,
+            "\n  ".join(left_out),
+        )
+    return builder

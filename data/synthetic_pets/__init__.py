@@ -1,0 +1,1 @@
+"""The embedded data set: cats and dogs drawn by code, ready without a network."""

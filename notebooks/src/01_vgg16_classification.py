@@ -1,0 +1,591 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+# ---
+
+# %% [markdown]
+# # VGG16, and the patch that slides
+#
+# Build the network that everything else in this series grows out of, teach it cats and
+# dogs, and then use it the way people drew masks before 2014: one patch at a time.
+#
+# **You will be able to**
+#
+# - build VGG16 block by block, and say where its parameters and its work sit,
+# - load pretrained weights, and *prove* that your network is the one they belong to,
+# - train a classifier on features computed once,
+# - slide that classifier over a photo, and count what it wastes.
+#
+# **You need** basic Keras, and nothing from the other pages. Without a GPU this page
+# takes about three minutes; the weights are 58.9 MB, fetched once.
+#
+# Here is where the page ends up: a mask of sorts, drawn by asking the same question
+# over and over. Keep it in mind; the next notebook draws it in a single pass.
+
+# %% tags=["setup"]
+
+# %%
+import math
+import time
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+import skimage.data
+import tensorflow as tf
+from keras import layers
+
+from utils import classifier, environment, pets, plots, vgg16
+
+# %% tags=["preview"]
+plots.picture(
+    "01_vgg16_classification.jpg",
+    alt="A cat's photo, the class of every window slid over it, and the coarse mask",
+)
+
+# %% [markdown]
+# The next cell is the only one you need to edit. With real photographs, write the folder
+# that holds `images/` and `annotations/` (or `"oxford_iiit_pet"`, which downloads
+# 811 MB): the page then takes about as long, and learns far more about real cats.
+
+# %% tags=["parameters"]
+ON_GPU = environment.on_gpu()
+DATASET = "oxford_iiit_pet" if ON_GPU else "synthetic_pets"  # or a folder's path
+TRAIN_PHOTOS = 2048 if ON_GPU else 128  # photos to learn from
+TEST_PHOTOS = 512 if ON_GPU else 96  # photos to be judged on
+EPOCHS = 12  # passes over the patches
+SLIDE_HEIGHT = 384  # height in pixels of the photo we slide over
+SEED = 0  # the one seed
+
+# %%
+print(environment.prepare(SEED))
+
+# %% [markdown]
+# ## 1. Before FCN: a patch per pixel
+#
+# *Image classification* gives one answer per photo: cat. *Semantic segmentation* gives
+# one per pixel: this pixel is cat, that one is sofa. The oldest way from the first to
+# the second needs no new network at all. Cut out the **patch** around a pixel, classify
+# the patch, write the answer into the pixel, move on (Cireşan et al., 2012; Farabet
+# et al., 2013).
+#
+# It works, and it has three faults that this series will cure one by one:
+#
+# 1. **It recomputes.** Neighbouring patches overlap almost entirely, yet each is
+#    pushed through the whole network from scratch.
+# 2. **It sees little.** A patch small enough to be sharp is too small to tell a paw
+#    from a cushion.
+# 3. **It is not end to end.** Cutting, classifying and pasting are separate programs;
+#    no gradient flows from the mask back to the photo.
+
+# %%
+photo = skimage.data.chelsea()  # (300, 451, 3) RGB, 0..255; in the public domain
+patch_a = photo[60:160, 100:200]  # (100, 100, 3)
+patch_b = photo[60:160, 132:232]  # (100, 100, 3), the same one, 32 px to the right
+shared = (100 - 32) / 100
+print(photo.shape, patch_a.shape, f"{shared:.0%} of the pixels are in both patches")
+
+# %%
+figure, axes = plots.grid(1, 3, size=2.6, aspect=0.7)
+axes[0, 0].imshow(photo)
+for left, color in ((100, "#D55E00"), (132, "#0072B2")):
+    box = plt.Rectangle((left, 60), 100, 100, fill=False, edgecolor=color, lw=2)
+    axes[0, 0].add_patch(box)
+axes[0, 1].imshow(patch_a)
+axes[0, 2].imshow(patch_b)
+plots.show(figure, "A cat with two overlapping boxes, and the two patches", photo=True)
+
+# %% [markdown]
+# Two patches, one ear each, two thirds of it the same pixels. A network that looks at
+# both does two thirds of its work twice. Remember that number; section 8 measures it on
+# a whole photo.
+#
+# ## 2. VGG16, block by block
+#
+# VGG16 (Simonyan and Zisserman, 2015) is the plainest deep network there is: 3x3
+# convolutions, a ReLU after each, and a pooling that halves the map whenever a block
+# ends. Plain is what we want: every map is easy to name, and names are what skip
+# connections need later.
+
+
+# %%
+def vgg_block(x, filters, convolutions, name):
+    """Apply 3x3 convolutions with ReLU, then halve height and width."""
+    for number in range(1, convolutions + 1):
+        x = layers.Conv2D(
+            filters, 3, padding="same", activation="relu", name=f"{name}_conv{number}"
+        )(x)  # (B, H, W, filters)
+    return layers.MaxPooling2D(2, name=f"{name}_pool")(x)  # (B, H/2, W/2, filters)
+
+
+# %% [markdown]
+# Try it on something tiny before trusting it. `"same"` padding keeps the size, so only
+# the pooling changes it:
+
+# %%
+tiny = keras.random.normal((1, 32, 32, 3))  # (B, H, W, C)
+pooled = vgg_block(tiny, filters=64, convolutions=2, name="demo")  # (B, H/2, W/2, 64)
+print(pooled.shape)
+assert pooled.shape == (1, 16, 16, 64)
+
+# %% [markdown]
+# Five such blocks take a 224-pixel photo down to a 7x7 map with 512 channels. Then come
+# the three **dense** layers, the classifier proper. They want a vector, so the map is
+# flattened first, and with that the network forgets *where* things were. Hold on to that
+# thought: undoing it is the whole of notebook 02.
+
+
+# %%
+def build_vgg16(num_classes, fc_units=4096):
+    """Return VGG16: RGB 0..255 in, logits (no softmax) out."""
+    image = keras.Input((224, 224, 3), name="image")  # (B, 224, 224, 3)
+    x = vgg16.MeanSubtraction(name="mean_subtraction")(image)
+    x = vgg_block(x, 64, 2, "block1")  # (B, 112, 112, 64)
+    x = vgg_block(x, 128, 2, "block2")  # (B, 56, 56, 128)
+    x = vgg_block(x, 256, 3, "block3")  # (B, 28, 28, 256)
+    x = vgg_block(x, 512, 3, "block4")  # (B, 14, 14, 512)
+    x = vgg_block(x, 512, 3, "block5")  # (B, 7, 7, 512)
+    x = layers.Flatten(name="flatten")(x)  # (B, 25088)
+    x = layers.Dense(fc_units, activation="relu", name="fc1")(x)  # (B, 4096)
+    x = layers.Dropout(0.5, name="fc1_dropout")(x)
+    x = layers.Dense(fc_units, activation="relu", name="fc2")(x)  # (B, 4096)
+    x = layers.Dropout(0.5, name="fc2_dropout")(x)
+    logits = layers.Dense(num_classes, name="predictions")(x)  # (B, num_classes)
+    return keras.Model(image, logits, name="vgg16")
+
+
+# %% [markdown]
+# Two details are decided once, here, for the whole series. The network takes **plain
+# RGB, 0 to 255**, and subtracts the mean colour itself (`MeanSubtraction`, ten lines in
+# `utils/vgg16.py`), so nobody can forget to preprocess. And it returns **logits**:
+# softmax is for displaying, never for training.
+
+# %%
+network = build_vgg16(num_classes=1000)
+print(plots.layer_table(network))
+
+# %% [markdown]
+# ## 3. Where the parameters are, and where the work is
+#
+# A convolution has $k \times k \times C_{in} \times C_{out}$ weights, with $k$ the side
+# of its kernel and $C$ the channels that go in and come out. It uses every one of them at
+# every position of its output, so its **multiply-adds** are the weights times the
+# output's height times its width. A dense layer uses each weight once.
+#
+# **Predict**: which part of VGG16 holds more parameters, the thirteen convolutions or
+# the three dense layers? And which does more work?
+
+
+# %%
+def multiply_adds(layer):
+    """Count the multiplications of one layer for one photo, biases left out."""
+    weights = math.prod(layer.kernel.shape)
+    if isinstance(layer, layers.Conv2D):
+        _, height, width, _ = layer.output.shape
+        return height * width * weights
+    return weights
+
+
+# %%
+weighted = [one for one in network.layers if hasattr(one, "kernel")]
+work = {one.name: multiply_adds(one) for one in weighted}
+size = {one.name: one.count_params() for one in weighted}
+convolutional = [name for name in work if "conv" in name]
+for title, count in (("parameters", size), ("multiply-adds", work)):
+    inside = sum(count[name] for name in convolutional)
+    print(
+        f"{title:13}  convolutions {inside:14,}  dense {sum(count.values()) - inside:12,}"
+    )
+assert sum(size[name] for name in convolutional) == 14_714_688
+assert round(sum(work[name] for name in convolutional) / 1e9, 2) == 15.35
+
+# %%
+figure, (left, right) = plots.curves((9, 3.4), columns=2)
+names = [name.replace("block", "").replace("_conv", ".") for name in work]
+for axis, count, title in (
+    (left, size, "parameters, millions"),
+    (right, work, "multiply-adds, millions"),
+):
+    colors = ["#0072B2" if n in convolutional else "#D55E00" for n in count]
+    axis.bar(names, [c / 1e6 for c in count.values()], color=colors)
+    axis.set_title(title, loc="left")
+    axis.tick_params(axis="x", rotation=90)
+plots.show(figure, "Parameters sit in fc1; multiply-adds sit in the convolutions")
+
+# %% [markdown]
+# Blue is convolutions, red is dense. They could hardly be more different: nine tenths
+# of the parameters sit in the dense layers (`fc1` alone has 102,764,544), and 99 % of
+# the work is done in the convolutions. So running the *convolutions* again and again on
+# overlapping patches is what hurts. That is the first fault, in numbers.
+#
+# ## 4. Is it really VGG16?
+#
+# A network that is almost right trains almost as well, and you may never notice. So
+# prove it: give the same weights to Keras's own `VGG16`, and compare **every block** on
+# a photo. Keras's version expects its colours reversed (BGR, a habit of the Caffe
+# library), so its first kernel is ours with the input axis turned round.
+
+# %%
+loaded = vgg16.load_imagenet_weights(network)
+print(loaded)
+
+# %%
+reference = keras.applications.VGG16(weights=None, include_top=False)
+for layer in reference.layers:
+    if layer.weights:
+        kernel, bias = network.get_layer(layer.name).get_weights()
+        if layer.name == "block1_conv1":
+            kernel = kernel[:, :, ::-1]  # (3, 3, 3, 64): RGB -> BGR
+        layer.set_weights([kernel, bias])
+
+# %% [markdown]
+# Now both see the same cat. The reference gets it by hand in the form it wants: mean
+# subtracted, colours reversed.
+
+# %%
+cat = tf.image.resize(photo, (224, 224), antialias=True)[None]  # (1, 224, 224, 3)
+mean = network.get_layer("mean_subtraction").mean
+by_hand = (cat - mean)[..., ::-1]  # (1, 224, 224, 3), BGR, what the reference expects
+for block in range(1, 6):
+    name = f"block{block}_pool"
+    ours = keras.Model(network.input, network.get_layer(name).output)(cat)
+    theirs = keras.Model(reference.input, reference.get_layer(name).output)(by_hand)
+    difference = np.abs(ours - theirs).max() / np.abs(theirs).max()
+    print(f"{name}  {ours.shape!s:20}  largest relative difference {difference:.1e}")
+    assert difference < 1e-4
+
+# %% [markdown]
+# Same network. This habit, *compare with an independent reference, then assert*, comes
+# back on every page; it is what lets you believe the figures that follow.
+#
+# ## 5. What the filters see
+#
+# The first layer's 64 kernels are 3x3x3, so they can be drawn as colours. Deeper ones
+# cannot, but their **feature maps** can: the answer of one filter at every position.
+
+# %%
+kernels = network.get_layer("block1_conv1").kernel.numpy()  # (3, 3, 3, 64)
+scaled = (kernels - kernels.min((0, 1, 2))) / np.ptp(kernels, (0, 1, 2))  # 0..1 each
+figure, axes = plots.grid(4, 16, size=0.55)
+for axis, index in zip(axes.flat, range(64), strict=True):
+    axis.imshow(scaled[..., index], interpolation="nearest")
+plots.show(figure, "The 64 kernels of the first layer: edges, and pairs of colours")
+
+# %%
+figure, axes = plots.grid(3, 6, size=1.5)
+for row, name in zip(axes, ("block1_pool", "block3_pool", "block5_pool"), strict=True):
+    maps = keras.Model(network.input, network.get_layer(name).output)(cat)[0].numpy()
+    strongest = np.argsort(maps.mean((0, 1)))[::-1][:6]  # six channels
+    for axis, channel in zip(row, strongest, strict=True):
+        axis.imshow(maps[..., channel], cmap="magma")
+    row[0].set_title(f"{name}, {maps.shape[0]}x{maps.shape[1]}", loc="left", fontsize=9)
+plots.show(figure, "Feature maps: sharp outlines at block 1, coarse blobs at block 5")
+
+# %% [markdown]
+# Read the rows from top to bottom. Block 1 still is a photo: outlines, whiskers. Block 3
+# answers to texture and parts. Block 5 has 7x7 cells, each one about *what*, and hardly
+# about *where*. Every architecture for segmentation, FCN first, is a way to put the two
+# together again.
+#
+# ## 6. Cat, dog, or neither
+#
+# Now train the dense layers on pets. A patch can show no pet at all, so there are three
+# classes: **background, cat, dog**. The training set holds each photo whole, and one
+# random square of it, labelled **by the class at its centre**: this is exactly how
+# segmenters were trained in 2012.
+
+
+# %%
+def centre_patch(image, mask, side, top, left):
+    """Cut a square out of a photo, and label it by the class at its centre."""
+    patch = image[top : top + side, left : left + side]
+    label = mask[top + side // 2, left + side // 2]
+    return patch, label
+
+
+# %%
+examples = pets.load_examples(DATASET, "train", task="species")
+example = next(examples.as_numpy_iterator())
+patch, label = centre_patch(example["image"], example["mask"], side=64, top=20, left=20)
+print(
+    patch.shape, "its centre is", classifier.CLASS_NAMES[label] if label < 3 else "void"
+)
+
+# %% [markdown]
+# `classifier.patches` repeats that for many photos, and resizes everything to 224 px. A
+# **validation** photo never lends a patch to training: the split is by photo.
+
+# %%
+train_images, train_labels = classifier.patches(
+    DATASET, "train", TRAIN_PHOTOS, seed=SEED
+)
+test_images, test_labels = classifier.patches(
+    DATASET, "validation", TEST_PHOTOS, seed=SEED
+)
+print(train_images.shape, test_images.shape)  # (2N, 224, 224, 3), photos then patches
+
+# %%
+figure, axes = plots.grid(2, 6, size=1.5)
+half = len(train_images) // 2
+for column, index in enumerate(np.linspace(0, half - 1, 6).astype(int)):
+    for row, k in enumerate((index, half + index)):
+        axes[row, column].imshow(train_images[k])
+        axes[row, column].set_title(classifier.CLASS_NAMES[train_labels[k]], fontsize=9)
+plots.show(figure, "Six training photos above, one patch of each below", photo=True)
+
+# %% [markdown]
+# ### Features once, head many times
+#
+# The convolutions hold 99 % of the work, and we do not change them here. So run them
+# **once** per image, keep the 7x7x512 features, and train the dense layers on those: an
+# epoch then costs seconds. (With a GPU you would fine-tune everything; notebook 06 does.)
+
+# %%
+model = vgg16.build(num_classes=3)  # the network of section 2, from here on imported
+assert [w.shape for w in model.weights[:-2]] == [w.shape for w in network.weights[:-2]]
+vgg16.load_imagenet_weights(model)
+del network, reference
+convolutions, head = classifier.split_in_two(model)
+
+# %%
+train_features = convolutions.predict(train_images, batch_size=16, verbose=0)
+test_features = convolutions.predict(test_images, batch_size=16, verbose=0)
+print(train_features.shape)  # (2N, 7, 7, 512)
+
+# %% [markdown]
+# Before `fit`, ask the untrained head. Three classes and no idea: its loss should sit
+# near $\ln 3 \approx 1.1$ or above, and its accuracy near chance.
+
+
+# %%
+def accuracy(head, features, labels):
+    """Return the share of right answers."""
+    answers = head.predict(features, verbose=0).argmax(-1)  # (N, 3) -> (N,)
+    return float((answers == labels).mean())
+
+
+print(f"untrained: {accuracy(head, test_features, test_labels):.0%} right")
+
+# %%
+losses = classifier.fit_head(head, train_features, train_labels, epochs=EPOCHS)
+print(f"loss {losses[0]:.2f} -> {losses[-1]:.2f}")
+
+# %%
+whole = len(test_labels) // 2
+score_photos = accuracy(head, test_features[:whole], test_labels[:whole])
+score_patches = accuracy(head, test_features[whole:], test_labels[whole:])
+print(f"right on whole photos: {score_photos:.1%}, on patches: {score_patches:.1%}")
+
+# %% [markdown]
+# Patches are harder than photos: a patch may show a flank that could be anyone's, or
+# have its centre just beside an ear. That is fault two, *it sees little*, as a number.
+#
+# ### On real photographs
+#
+# The same three steps, run by `python -m tools.cross_validate` on 300 photographs of
+# three breeds (five folds, each photo judged by a head that never saw it), gave this:
+
+# %%
+real = environment.results("cat_or_dog")
+low, high = real["interval_95"]
+print(
+    f"{real['photos']} photographs, {real['folds']} folds: "
+    f"{real['accuracy']:.1%} cat against dog (95 % interval {low:.1%} to {high:.1%})"
+)
+print(real["data"], "|", real["device"])
+
+# %% [markdown]
+# ## 7. Which photos it gets wrong
+#
+# A score tells you how often it fails, a picture tells you why. These are the validation
+# photos on which the right class got the least probability, worst first.
+
+# %%
+logits = head.predict(test_features[:whole], verbose=0)  # (N, 3)
+probability = keras.ops.convert_to_numpy(keras.ops.softmax(logits))  # (N, 3)
+right = probability[np.arange(whole), test_labels[:whole]]  # (N,)
+worst = np.argsort(right)[:6]
+
+# %%
+figure, axes = plots.grid(1, 6, size=1.5)
+for axis, k in zip(axes.flat, worst, strict=True):
+    guess = probability[k].argmax()
+    axis.imshow(test_images[k])
+    axis.set_title(
+        f"{classifier.CLASS_NAMES[test_labels[k]]}\n"
+        f"{classifier.CLASS_NAMES[guess]} {probability[k, guess]:.0%}",
+        fontsize=9,
+        color="#D55E00" if guess != test_labels[k] else "black",
+    )
+plots.show(figure, "The six hardest photos: truth above, guess below", photo=True)
+
+# %% [markdown]
+# The upper word is the truth, the lower one the guess, red where they differ. Look for
+# what they share: pets that are small, cut by the frame, or half hidden.
+#
+# ## 8. Slide it over a photo
+#
+# Now the old way to a mask. Take one photo, enlarge it so that a 224-pixel window
+# covers only a part, move the window in steps of 32 pixels, classify each one.
+
+
+# %%
+def window_positions(size, window=224, stride=32):
+    """Return where a window can start along a side of `size` pixels."""
+    return range(0, size - window + 1, stride)
+
+
+# %%
+def enlarged(image, height):
+    """Return an image with this height, and its width as near a multiple of 32."""
+    width = round(image.shape[1] * height / image.shape[0] / 32) * 32
+    size = (height, max(width, 224))
+    return tf.image.resize(image, size, antialias=True).numpy()
+
+
+scene = classifier.scene(DATASET)  # a validation photo, its cat about a fifth of it
+large = enlarged(scene, SLIDE_HEIGHT)  # (H, W, 3)
+rows, columns = (len(window_positions(side)) for side in large.shape[:2])
+print(
+    f"{large.shape[0]}x{large.shape[1]} px: {rows} x {columns} = {rows * columns} windows"
+)
+
+# %% [markdown]
+# One forward pass per window. Time it, because this is the number that FCN will beat:
+
+# %%
+started = time.perf_counter()
+scores = classifier.slide(model, large)  # (rows, columns, 3) logits
+seconds = time.perf_counter() - started
+print(scores.shape, f"{seconds:.1f} s, {seconds / (rows * columns):.2f} s a window")
+assert scores.shape == (rows, columns, 3)
+
+# %% [markdown]
+# Each window gives one answer, which belongs to its **centre**. So the answers form a
+# small map, one cell for each 32 pixels, and no answer at all for the outermost 96
+# pixels, where no window can be centred.
+
+
+# %%
+def paint(labels, shape, window=224, stride=32):
+    """Paint each window's label into the cell at its centre; -1 where there is none."""
+    mask = np.full(shape, -1)
+    for row, column in np.ndindex(*labels.shape):
+        top = row * stride + (window - stride) // 2
+        left = column * stride + (window - stride) // 2
+        mask[top : top + stride, left : left + stride] = labels[row, column]
+    return mask
+
+
+# %%
+mask = paint(scores.argmax(-1), large.shape[:2])  # (H, W), ids 0, 1, 2 or -1
+shares = [(mask[mask >= 0] == k).mean() for k in range(3)]
+print(
+    {name: f"{s:.0%}" for name, s in zip(classifier.CLASS_NAMES, shares, strict=True)}
+)
+
+# %% [markdown]
+# **Predict** before you look: will the mask follow the tail and the ears?
+
+# %% tags=["result"]
+pet = keras.ops.convert_to_numpy(keras.ops.softmax(scores))[..., 1:].sum(-1)
+figure, axes = plots.grid(1, 3, size=3.0, aspect=large.shape[0] / large.shape[1])
+axes[0, 0].imshow(plots.photo(large))
+axes[0, 0].set_title("the photo", loc="left")
+axes[0, 1].imshow(pet, cmap="magma", vmin=0, vmax=1)
+axes[0, 1].set_title(f"probability of a pet, {rows}x{columns} windows", loc="left")
+axes[0, 2].imshow(plots.overlay(large, mask))
+axes[0, 2].set_title("the mask", loc="left")
+plots.show(figure, "Photo, pet probability per window, and the blocky mask", photo=True)
+
+# %% [markdown]
+# A rough blob where the pet is, in blocks of 32 pixels, and a frame with no answer
+# around it (dark). No ears, no tail. Finer steps would sharpen the blocks, at a price:
+
+# %%
+positions = math.prod(side - 224 + 1 for side in large.shape[:2])  # a step of one pixel
+hours = positions * seconds / (rows * columns) / 3600
+looks = math.prod(len(window_positions(side)) for side in large.shape[:2]) * 224**2
+repeats = looks / math.prod(large.shape[:2])
+print(f"every pixel: {positions:,} windows, about {hours:.1f} hours for one photo")
+print(
+    f"already at step 32, the average pixel was pushed through VGG16 {repeats:.1f} times"
+)
+
+# %%
+visits = np.zeros(large.shape[:2])
+for top in window_positions(large.shape[0]):
+    for left in window_positions(large.shape[1]):
+        visits[top : top + 224, left : left + 224] += 1
+figure, axes = plots.grid(1, 1, size=4.5, aspect=large.shape[0] / large.shape[1])
+drawn = axes[0, 0].imshow(visits, cmap="magma")
+figure.colorbar(drawn, ax=axes[0, 0], label="times this pixel was processed")
+plots.show(figure, "How often each pixel was processed: most in the middle", photo=True)
+
+# %% tags=["key-figure"]
+print(
+    f"cat or dog {score_photos:.1%}; slid mask {seconds:.1f} s, {repeats:.0f}x the pixels"
+)
+
+# %% [markdown]
+# This is the picture to beat. Notebook 02 gets *the same map of scores* in one pass, by
+# noticing that a dense layer over a 7x7 map is a convolution with a 7x7 kernel. Notebook
+# 04 makes it a mask of the full size, 05 makes it sharp.
+#
+# ## 9. What can go wrong
+#
+# - **Accuracy stuck near chance, yet nothing crashes.** The photo was scaled to 0..1, or
+#   its colours were reversed, so the pretrained filters see fog. Here the network does
+#   its own preprocessing; when you borrow someone else's, look up what it wants.
+# - **Validation looks too good.** Patches of one photo are in both training and
+#   validation. Split by photo, then cut.
+# - **The loss falls but hardly.** There is a softmax in the model *and*
+#   `from_logits=True` in the loss. Pick one; we keep logits.
+#
+# ## 10. Summary
+#
+# - You built VGG16 from five blocks, and counted: 14,714,688 parameters in the
+#   convolutions do 15.35 billion multiply-adds; 123.6 million parameters in the dense
+#   layers do less than 1 % of the work.
+# - You loaded pretrained weights and proved the network equal to Keras's, block by block.
+# - You trained the dense layers on features computed once.
+# - You slid the classifier over a photo, and saw the three faults: recomputed overlap,
+#   little context, no path from the mask back to the photo.
+#
+# ## Questions
+#
+# <details><summary>1. Why does VGG16 want exactly 224x224 pixels, although a convolution
+# takes any size?</summary>
+#
+# Only because of `fc1`: its 25,088 inputs are a 7x7x512 map laid flat, and 7 is 224/32.
+# Everything before the flattening takes any size.
+# </details>
+#
+# <details><summary>2. The dense layers do 1 % of the work but hold 89 % of the parameters.
+# Which machine limit does each of the two numbers hit?</summary>
+#
+# Work costs time; parameters cost memory, and more of it in training, where the
+# optimiser keeps its own copies.
+# </details>
+#
+# <details><summary>3. You halve the step of the window from 32 to 16 pixels. What happens
+# to the time, and to the size of the smallest thing in the mask?</summary>
+#
+# About four times as many windows, so four times the time. The blocks halve, but each
+# window still blends 224 pixels around it: the mask gets smoother, hardly sharper.
+# </details>
+#
+# ## References
+#
+# - K. Simonyan, A. Zisserman. *Very Deep Convolutional Networks for Large-Scale Image
+#   Recognition*. ICLR 2015.
+# - D. Cireşan, A. Giusti, L. Gambardella, J. Schmidhuber. *Deep Neural Networks Segment
+#   Neuronal Membranes in Electron Microscopy Images*. NIPS 2012.
+# - C. Farabet, C. Couprie, L. Najman, Y. LeCun. *Learning Hierarchical Features for Scene
+#   Labeling*. IEEE TPAMI 2013.
+# - J. Long, E. Shelhamer, T. Darrell. *Fully Convolutional Networks for Semantic
+#   Segmentation*. CVPR 2015.
+# - O. Parkhi, A. Vedaldi, A. Zisserman, C. Jawahar. *Cats and Dogs*. CVPR 2012.

@@ -1,0 +1,175 @@
+"""The tools that build, run and check the notebooks."""
+
+import subprocess
+import sys
+
+import nbformat
+import pytest
+from conftest import ROOT
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from tools import bootstrap, build_notebooks, check_notebooks, run_notebooks
+
+STEMS = list(build_notebooks.titles())
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_two_builds_give_the_same_bytes(stem):
+    first, second = (nbformat.writes(build_notebooks.compose(stem)) for _ in "ab")
+    assert first == second
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_setup_cell_is_short_and_the_same_everywhere(stem):
+    notebook = build_notebooks.compose(stem)
+    setup = build_notebooks.tagged(notebook, "setup").source
+    assert len(setup.splitlines()) <= 12
+    assert (
+        setup
+        == build_notebooks.tagged(build_notebooks.compose(STEMS[0]), "setup").source
+    )
+    assert "pip" not in setup
+
+
+def test_outputs_of_unchanged_cells_are_kept():
+    old = new_notebook(cells=[new_code_cell("a = 1"), new_code_cell("b = 2")])
+    for number, cell in enumerate(old.cells, start=1):
+        cell.outputs = [new_output("stream", text=f"{number}")]
+        cell.execution_count = number
+    new = new_notebook(cells=[new_code_cell("a = 1"), new_code_cell("b = 3")])
+    kept = build_notebooks.with_old_outputs(new, old)
+    assert kept.cells[0].outputs[0].text == "1"
+    assert kept.cells[1].outputs == []
+
+
+def test_a_notebook_edited_by_hand_is_stale(monkeypatch):
+    stem = STEMS[0]
+    edited = build_notebooks.existing(stem)
+    assert build_notebooks.stale(stem) is None
+    edited.cells[1].source += "\n# a change that never went through the source"
+    monkeypatch.setattr(build_notebooks, "existing", lambda _: edited)
+    assert "edited by hand" in build_notebooks.stale(stem)
+
+
+def test_the_address_stands_in_one_place():
+    tracked = subprocess.run(
+        ["git", "grep", "-lI", build_notebooks.address(), "--", ":!notebooks/*.ipynb"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    assert tracked == ["pyproject.toml"]
+
+
+BAD = {
+    "an absolute path": new_markdown_cell("see /home/" + "someone/file"),
+    "does not exist": new_markdown_cell("[gone](99_gone.ipynb)"),
+    "a shell escape": new_code_cell("!pip install x"),
+    "a warning filter": new_code_cell("warnings.filterwarnings('ignore')"),
+    "output on stderr": new_code_cell(
+        "1", outputs=[new_output("stream", name="stderr", text="x")]
+    ),
+    "without alternative text": new_code_cell(
+        "1", outputs=[new_output("display_data", {"image/png": "x"})]
+    ),
+    "an error": new_code_cell(
+        "1", outputs=[new_output("error", ename="E", evalue="", traceback=[])]
+    ),
+    "no alt text": new_markdown_cell("![](src/x.jpg)"),
+    "a line of": new_code_cell("x = 1  # " + "long " * 20),
+    "lines in a cell": new_code_cell("x = 1\n" * 41),
+}
+
+
+@pytest.mark.parametrize("sentence", BAD)
+def test_the_house_style_is_enforced(sentence, tmp_path):
+    good = build_notebooks.existing(STEMS[0])
+    path = tmp_path / "00_x.ipynb"
+    nbformat.write(good, path)
+    assert sentence not in " ".join(check_notebooks.problems(path))
+    good.cells.append(BAD[sentence])
+    nbformat.write(good, path)
+    assert sentence in " ".join(check_notebooks.problems(path))
+
+
+def tiny(tmp_path, *sources):
+    notebook = new_notebook(cells=[new_code_cell(s) for s in sources])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "x"}
+    notebook.cells[0].metadata.tags = ["parameters"]
+    notebook.cells[-1].metadata.tags = ["key-figure"]
+    path = tmp_path / "00_tiny.ipynb"
+    nbformat.write(notebook, path)
+    return path
+
+
+def test_a_run_overrides_parameters_and_reads_the_key_figure(tmp_path):
+    path = tiny(tmp_path, "SIZE = 1  # px", "print('noise'); print('size', SIZE)")
+    outcome = run_notebooks.run_one(path, {"SIZE": 7, "OTHER": 1}, tmp_path / "out")
+    assert (outcome.error, outcome.figure) == ("", "size 7")
+    assert (tmp_path / "out" / "00_tiny.html").is_file()
+
+
+def test_a_run_that_fails_says_where(tmp_path):
+    path = tiny(tmp_path, "SIZE = 0", "print(1 / SIZE)")
+    outcome = run_notebooks.run_one(path, {}, tmp_path / "out")
+    assert outcome.error.startswith("ZeroDivisionError") and "cell 2" in outcome.error
+    assert "NO" in run_notebooks.table([outcome])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--only", "77"], "no notebook begins with 77"),
+        (["-p", "NONSENSE", "1"], "no chosen notebook has a parameter NONSENSE"),
+    ],
+)
+def test_wrong_usage_of_run_is_said_in_a_sentence(arguments, sentence):
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.run_notebooks", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert sentence in done.stderr and "Traceback" not in done.stderr
+
+
+def test_bootstrap_refuses_other_pythons(monkeypatch):
+    for version in ((3, 10, 4), (3, 14, 0), (2, 7, 18)):
+        monkeypatch.setattr(bootstrap.sys, "version_info", version)
+        with pytest.raises(SystemExit, match=r"3\.11, 3\.12 or 3\.13"):
+            bootstrap.check_machine()
+
+
+def test_bootstrap_refuses_a_full_disk(monkeypatch):
+    usage = bootstrap.shutil.disk_usage(ROOT)._replace(free=2**30)
+    monkeypatch.setattr(bootstrap.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(SystemExit, match=r"only 1\.0 GiB are free"):
+        bootstrap.check_machine()
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """An empty checkout whose environment is created without pip's help."""
+    (tmp_path / "requirements.txt").write_text("no-such-package-of-learn-fcn==1\n")
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    monkeypatch.setattr(bootstrap, "VENV", tmp_path / ".venv")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    return tmp_path
+
+
+def test_bootstrap_without_an_index_says_so_and_can_start_again(checkout):
+    with pytest.raises(SystemExit, match="package index within reach"):
+        bootstrap.install(["requirements.txt"])
+    assert not list((checkout / ".venv").glob("installed-*"))
+    (checkout / "requirements.txt").write_text("# nothing\n")
+    bootstrap.install(["requirements.txt"])
+    assert (checkout / ".venv" / "installed-requirements.txt").is_file()
+
+
+def test_bootstrap_mends_a_half_made_environment(checkout):
+    (checkout / "requirements.txt").write_text("# nothing\n")
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    (checkout / ".venv" / "bin" / "python").write_text("killed half-way")
+    bootstrap.install(["requirements.txt"])
+    assert (checkout / ".venv" / "installed-requirements.txt").is_file()

@@ -1,0 +1,232 @@
+"""Loss, optimiser, frozen backbone and cache, against NumPy and against themselves."""
+
+import keras
+import numpy as np
+import official_folder
+import pytest
+import tensorflow as tf
+
+from tools import reproduce
+from utils import environment, fcn, pets, training, vgg16
+
+SLIM = {"fc_units": 16, "fc_kernel": 1, "weights": None}
+
+
+def batch(seed=0, shape=(2, 6, 7), num_classes=3):
+    """A mask with about a fifth of void, and logits."""
+    generator = np.random.default_rng(seed)
+    mask = generator.integers(0, num_classes, shape).astype(np.int32)
+    mask[generator.random(shape) < 0.2] = 255
+    return mask, generator.normal(size=(*shape, num_classes)).astype(np.float32)
+
+
+def softmax(logits):
+    powers = np.exp(np.float64(logits) - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+# Losses
+
+
+def test_cross_entropy_is_the_mean_over_pixels_that_count():
+    mask, logits = batch()
+    probabilities = softmax(logits)
+    terms = [
+        -np.log(probabilities[place][mask[place]])
+        for place in np.ndindex(mask.shape)
+        if mask[place] != 255
+    ]
+    loss = training.cross_entropy(mask, logits)
+    assert float(loss) == pytest.approx(np.mean(terms), rel=1e-6)
+
+
+def test_dice_is_the_overlap_of_each_class():
+    mask, logits = batch()
+    kept = mask != 255
+    probabilities, truth = softmax(logits)[kept], np.eye(3)[mask[kept]]
+    expected = [
+        1 - (2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1)
+        for p, t in zip(probabilities.T, truth.T, strict=True)
+    ]
+    assert float(training.dice(mask, logits)) == pytest.approx(np.mean(expected))
+
+
+@pytest.mark.parametrize("loss", [training.cross_entropy, training.dice])
+def test_void_changes_neither_loss_nor_gradient(loss):
+    mask, logits = batch()
+    other = np.where((mask == 255)[..., None], 7 - 3 * logits, logits)
+    results = []
+    for values in (logits, other):
+        values = tf.constant(values)
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            result = loss(mask, values)
+        gradient = tape.gradient(result, values).numpy()
+        assert not gradient[mask == 255].any()
+        results.append((float(result), gradient[mask != 255]))
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-6)
+    np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("loss", [training.cross_entropy, training.dice])
+def test_nothing_but_void_has_no_gradient(loss):
+    logits = tf.Variable(batch()[1])
+    with tf.GradientTape() as tape:
+        result = loss(np.full((2, 6, 7), 255, np.int32), logits)
+    assert np.isfinite(float(result))
+    assert not np.any(tape.gradient(result, logits))
+
+
+@pytest.mark.parametrize("unknown", [3, -1, 254])
+def test_unknown_id_is_refused(unknown):
+    mask, _ = batch()
+    assert training.check_mask(mask, 3) is mask
+    mask[0, 0, 0] = unknown
+    with pytest.raises(ValueError, match=f"holds the id {unknown}, but") as caught:
+        training.check_mask(mask, 3)
+    assert "\n" not in str(caught.value)
+    model = fcn.build("32s", 3, **SLIM)
+    data = tf.data.Dataset.from_tensors((np.zeros((2, 6, 7, 3), np.float32), mask))
+    with pytest.raises(ValueError, match=f"holds the id {unknown}, but"):
+        training.fit(model, data, epochs=1, verbose=0)
+
+
+# Optimiser, freezing
+
+
+def test_backbone_learns_at_its_own_rate():
+    """Adam's first step is the rate itself, whatever the gradient."""
+    inputs = keras.Input((3,))
+    hidden = keras.layers.Dense(4, name="block3_conv1")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2, name="score")(hidden))
+    before = model.get_weights()
+    optimizer = training.AdamW(0.01, backbone_factor=0.2, weight_decay=0.0)
+    copy = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert copy.backbone_factor == 0.2
+    model.compile(copy, "mse")
+    model.fit(np.ones((1, 3)), np.full((1, 2), 9.0), verbose=0)
+    steps = [
+        np.abs(new - old).max()
+        for new, old in zip(model.get_weights(), before, strict=True)
+    ]
+    np.testing.assert_allclose(steps, [0.002, 0.002, 0.01, 0.01], rtol=1e-3)
+
+
+def test_freeze_stops_the_blocks_named_and_thaws_the_others():
+    model = fcn.build("8s", 3, **SLIM)
+    for blocks in ((1, 2), (1, 2, 3, 4, 5), ()):
+        training.freeze(model, blocks)
+        trained = {w.path[5] for w in model.trainable_weights if w.path[:5] == "block"}
+        assert trained == set("12345") - {str(block) for block in blocks}
+    assert "score_pool3/kernel" in {weight.path for weight in model.trainable_weights}
+
+
+# Heads on a frozen backbone
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return official_folder.make(tmp_path_factory.mktemp("official") / "pets")
+
+
+@pytest.fixture
+def data(folder, tmp_path, monkeypatch):
+    """Eight made-up photos of 48 px, which is no multiple of 32."""
+    monkeypatch.setattr(environment, "CACHE", tmp_path)
+    where = tmp_path / "tfds"
+    return pets.load(folder, "trainval", image_size=48, batch_size=4, data_dir=where)
+
+
+@pytest.mark.parametrize("variant", ["16s", "at_once"])
+def test_heads_on_stored_features_are_the_whole_network(variant, data):
+    model = fcn.build(variant, 3, **SLIM)
+    training.freeze(model, (1, 2, 3, 4, 5))
+    frozen = [w.numpy() for w in model.weights if w.path.startswith("block")]
+    features = training.backbone_features(model, data)
+    heads = training.heads(model)
+    history = training.fit(heads, features.batch(4), epochs=4, verbose=0)
+    assert history["loss"][-1] < history["loss"][0]
+    assert 0 <= history["mean_iou"][-1] <= 1
+    for old, new in zip(
+        frozen,
+        [w.numpy() for w in model.weights if w.path.startswith("block")],
+        strict=True,
+    ):
+        np.testing.assert_array_equal(old, new)
+    whole = training.evaluate(model, data)
+    behind = training.evaluate(heads, features.batch(4))
+    for name in ("s16", "s8") if variant == "at_once" else ("only",):
+        first, second = (s[name] if name != "only" else s for s in (whole, behind))
+        assert first["mean_iou"] == pytest.approx(second["mean_iou"], abs=0.01)
+        assert first["pixel_accuracy"] > 0.4
+
+
+def test_evaluate_counts_every_photo_once(data):
+    model = fcn.build("32s", 3, **SLIM)
+    model.get_layer("score_fc7").bias.assign([0.0, 1.0, 0.0])
+    masks = np.concatenate([mask for _, mask in data])
+    result = training.evaluate(model, data)
+    share = (masks == 1).mean()
+    assert result["pixel_accuracy"] == pytest.approx(share)
+    assert result["iou"] == pytest.approx([0.0, share, 0.0])
+
+
+# Files and cache
+
+
+def test_save_leaves_the_optimiser_out_and_load_brings_the_same_back(tmp_path, data):
+    model = fcn.build("16s", 3, **SLIM)
+    training.freeze(model, (1, 2, 3, 4, 5))
+    training.fit(model, data, epochs=1, verbose=0)
+    training.save(model, tmp_path / "models" / "m.keras")
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["m.keras"]
+    size = (tmp_path / "models" / "m.keras").stat().st_size
+    assert size < 4.2 * model.count_params()
+    image = next(iter(data))[0]
+    loaded = training.load(tmp_path / "models" / "m.keras")
+    np.testing.assert_allclose(loaded(image), model(image), rtol=1e-5, atol=1e-6)
+
+
+def test_trained_keeps_each_stage_and_trains_none_twice(folder, data, monkeypatch):
+    monkeypatch.setattr(vgg16, "load_imagenet_weights", lambda model: None)
+    fits = []
+    fit = training.fit
+
+    def counting(model, train, **options):
+        fits.append(model)
+        return fit(model, train, **options)
+
+    monkeypatch.setattr(training, "fit", counting)
+    small = {"image_size": 32, "epochs": 1}
+    first = training.trained("16s", folder, **small)
+    assert fcn.variant_of(first) == "16s"
+    assert len(fits) == 2
+    again = training.trained("16s", folder, **small)
+    coarse = training.trained("32s", folder, **small)
+    assert len(fits) == 2
+    assert fcn.variant_of(coarse) == "32s"
+    image = next(iter(data))[0]
+    np.testing.assert_allclose(again(image), first(image), rtol=1e-5, atol=1e-6)
+    training.trained("16s", folder, task="species", **small)
+    assert len(fits) == 4
+    with pytest.raises(ValueError, match="Variant '8' is unknown"):
+        training.trained("8", folder)
+
+
+# The tool that writes the results
+
+
+def seeds(*rows):
+    return {
+        str(number): {"test": {k: {"mean_iou": v} for k, v in row.items()}}
+        for number, row in enumerate(rows)
+    }
+
+
+def test_order_is_wanted_seed_by_seed_and_beyond_their_range():
+    good = {"32s": 0.5, "16s": 0.6, "8s": 0.7}
+    assert reproduce.out_of_order(seeds(good, good)) == []
+    worse = {"32s": 0.5, "16s": 0.6, "8s": 0.59}
+    (one, two) = reproduce.out_of_order(seeds(good, worse))
+    assert one == "seed 1: 8s is not above 16s"
+    assert two.startswith("8s is above 16s by 0.0450, no more than")

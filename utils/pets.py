@@ -1,0 +1,361 @@
+"""Photographs and masks of pets, ready for a network: three sources, one pipeline.
+
+    train = pets.load("synthetic_pets", "train", image_size=160, augment=True)
+
+The source is `"oxford_iiit_pet"` (downloaded by TFDS), `"synthetic_pets"` (drawn on
+the spot) or a folder of your own in the official layout.
+"""
+
+import numbers
+import os
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from data.oxford_pets_folder.breeds import BREEDS
+from utils import augment as augmentation
+from utils import pet_records as records
+
+VOID = augmentation.VOID
+CLASS_NAMES = {
+    "trimap": ("pet", "background", "border"),
+    "species": ("background", "cat", "dog"),
+    "foreground": ("background", "pet"),
+}
+LABEL_NAMES = {"species": ("cat", "dog"), "breed": BREEDS}
+
+
+def class_table(task: str) -> np.ndarray:
+    """Return which class each value of a trimap becomes, for cats and for dogs.
+
+    Args:
+        task: a key of `CLASS_NAMES`.
+
+    Returns:
+        (2, 256) int32: row 0 for cats, 1 for dogs; column by the file's value, where 1
+        is pet, 2 background, 3 border; all other values are `VOID`.
+
+    Introduced in notebook 00.
+    """
+    table = np.full((2, 256), VOID, np.int32)
+    if task == "trimap":
+        table[:, 1:4] = 0, 1, 2
+    elif task == "foreground":
+        table[:, 1:3] = 1, 0
+    elif task == "species":
+        table[:, 2] = 0
+        table[:, 1] = 1, 2
+    else:
+        raise ValueError(
+            f"unknown task {task!r}: choose one of {', '.join(CLASS_NAMES)}."
+        )
+    return table
+
+
+def to_classes(trimaps: tf.Tensor, species: tf.Tensor, table: np.ndarray) -> tf.Tensor:
+    """Look up the class of every pixel.
+
+    Args:
+        trimaps: (B, H, W) uint8: 1 pet, 2 background, 3 border, else unknown.
+        species: (B,) int32: 0 cat, 1 dog.
+        table: as `class_table` returns it.
+
+    Returns:
+        (B, H, W) int32.
+
+    Introduced in notebook 00.
+    """
+    rows = 256 * species[:, None, None]
+    return tf.gather(table.reshape(-1), rows + tf.cast(trimaps, tf.int32))
+
+
+def _check(split: str, on_error: str, **least: tuple[int, int]) -> None:
+    """Raise a sentence for what no source can serve; numbers come with their least."""
+    if split not in records.SPLITS:
+        known = ", ".join(records.SPLITS)
+        raise ValueError(f"unknown split {split!r}: choose one of {known}.")
+    if on_error not in ("stop", "skip"):
+        raise ValueError(f'unknown on_error {on_error!r}: write "stop" or "skip".')
+    for name, (value, lowest) in least.items():
+        if not isinstance(value, numbers.Integral) or value < lowest:
+            raise ValueError(
+                f"{name} is {value!r}: give a whole number from {lowest} up."
+            )
+
+
+class _Passes:
+    """The plan of each pass over a split: which photos when, and their random numbers.
+
+    Everything follows from (seed, epoch) and, for the random numbers, the photo's
+    place in the split. Passes count themselves; `set_epoch` sets the count.
+    """
+
+    def __init__(
+        self, count: int, batch_size: int, augment: bool, shuffle: bool, seed: int
+    ):
+        self.count, self.batch_size = count, batch_size
+        self.augment, self.shuffle, self.seed = augment, shuffle, seed
+        self.epoch = 0
+
+    def __call__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield (places (B,), random numbers (B, NUM_DRAWS)) for one pass."""
+        epoch, self.epoch = self.epoch, self.epoch + 1
+        order = np.arange(self.count)
+        if self.shuffle:
+            order = np.random.default_rng([self.seed, epoch, 0]).permutation(order)
+        draws = np.zeros((self.count, augmentation.NUM_DRAWS), np.float32)
+        if self.augment:
+            generator = np.random.default_rng([self.seed, epoch, 1])
+            draws = generator.random(draws.shape, np.float32)
+        for start in range(0, self.count, self.batch_size):
+            places = order[start : start + self.batch_size]
+            yield places, draws[places]
+
+
+def _batches(
+    dataset: str | os.PathLike,
+    split: str,
+    finish: Callable,
+    *,
+    image_size: int,
+    batch_size: int,
+    augment: bool,
+    shuffle: bool,
+    seed: int,
+    on_error: str,
+    data_dir: str | os.PathLike | None,
+) -> tf.data.Dataset:
+    """Return batches of `finish(images, trimaps, species, breeds)`."""
+    _check(
+        split,
+        on_error,
+        image_size=(image_size, 1),
+        batch_size=(batch_size, 1),
+        seed=(seed, 0),
+    )
+    path = records.prepared_path(dataset, data_dir, on_error)
+    known = records.split_of(path, split)
+    resized = records.fits(known.count, image_size)
+    passes = _Passes(known.count, batch_size, augment, shuffle, seed)
+
+    with tf.device("CPU:0"):  # a GPU has better things to hold
+        images, masks = records.stored(path, split, image_size)
+        species, breeds = tf.constant(known.species), tf.constant(known.label)
+
+        def read(places, draws):
+            image, mask = tf.gather(images, places), tf.gather(masks, places)
+            if not resized:
+                image, mask = tf.map_fn(
+                    lambda pair: records.resize(*records.decode(*pair), image_size),
+                    (image, mask),
+                    fn_output_signature=(tf.uint8, tf.uint8),
+                )
+            if augment:
+                image, mask = augmentation.augment(image, mask, draws)
+            image = tf.ensure_shape(
+                tf.cast(image, tf.float32), (None, image_size, image_size, 3)
+            )
+            mask = tf.ensure_shape(mask, (None, image_size, image_size))
+            return finish(
+                image, mask, tf.gather(species, places), tf.gather(breeds, places)
+            )
+
+        batches = (
+            tf.data.Dataset.from_generator(
+                passes,
+                output_signature=(
+                    tf.TensorSpec((None,), tf.int64),
+                    tf.TensorSpec((None, augmentation.NUM_DRAWS), tf.float32),
+                ),
+            )
+            .map(read, num_parallel_calls=records.PARALLEL_CALLS)
+            .apply(
+                tf.data.experimental.assert_cardinality(-(-known.count // batch_size))
+            )
+            .prefetch(tf.data.AUTOTUNE)
+        )
+    batches.passes = passes
+    return batches
+
+
+def set_epoch(dataset: tf.data.Dataset, epoch: int) -> None:
+    """Make the next pass over `dataset` the pass number `epoch`, counted from 0.
+
+    Each pass draws its order and augmentation from (seed, epoch) and counts one on, so
+    nothing is needed for a run from start to end. A run that goes on after a stop sets
+    the epoch it starts with and sees the photos it would have seen.
+
+    Args:
+        dataset: as `load` or `load_classification` returned it, not a dataset derived
+            from it (a derived one follows the original).
+        epoch: from 0 up.
+
+    Raises:
+        ValueError: the data set does not come from here.
+
+    Introduced in notebook 06.
+    """
+    if not isinstance(getattr(dataset, "passes", None), _Passes):
+        raise ValueError(
+            "this data set does not count its passes: call set_epoch on what load() "
+            "returned, before any further map, take or prefetch."
+        )
+    dataset.passes.epoch = epoch
+
+
+def load(
+    dataset: str | os.PathLike,
+    split: str,
+    *,
+    task: str = "trimap",
+    image_size: int = 224,
+    batch_size: int = 16,
+    augment: bool = False,
+    shuffle: bool = False,
+    seed: int = 0,
+    on_error: str = "stop",
+    data_dir: str | os.PathLike | None = None,
+) -> tf.data.Dataset:
+    """Load photos and masks in batches.
+
+    Photos are decoded and resized once and stay in memory (224 px: 0.2 MB each; a split
+    over 2 GB stays encoded and is decoded at every pass). The same arguments give the
+    same batches, bit for bit, on any number of cores; every pass has its own order and
+    augmentation, drawn from (seed, epoch): see `set_epoch`.
+
+    Args:
+        dataset: `"oxford_iiit_pet"`, `"synthetic_pets"` or the path of a folder in the
+            official layout.
+        split: `"train"` and `"validation"` (nine and one in ten of the official
+            trainval list), `"trainval"` (both) or `"test"` (the official test list).
+        task: what the ids in the mask mean, see `CLASS_NAMES`; border is `VOID` in
+            `"species"` and `"foreground"`.
+        image_size: side of the square photos, in pixels.
+        batch_size: photos in a batch; the last batch holds the rest.
+        augment: change each photo at random, and its mask with it (`utils.augment`);
+            what lies outside the photo is `VOID`.
+        shuffle: another order in each pass.
+        seed: a whole number from 0 up.
+        on_error: what a bad photo of a folder does: `"stop"`, or `"skip"` it, counted
+            and named in a warning.
+        data_dir: where prepared data is kept, `data/cache/tfds` unless given.
+
+    Returns:
+        Batches of images (B, image_size, image_size, 3) float32 RGB 0..255 and masks
+        (B, image_size, image_size) int32.
+
+    Raises:
+        ValueError: an unknown name, or a bad file in a folder.
+        FileNotFoundError: a folder lacks a file it should have.
+        ConnectionError: the download cannot be reached.
+        OSError: the disk is full.
+
+    Introduced in notebook 00.
+    """
+    table = class_table(task)
+    return _batches(
+        dataset,
+        split,
+        lambda images, trimaps, species, breeds: (
+            images,
+            to_classes(trimaps, species, table),
+        ),
+        image_size=image_size,
+        batch_size=batch_size,
+        augment=augment,
+        shuffle=shuffle,
+        seed=seed,
+        on_error=on_error,
+        data_dir=data_dir,
+    )
+
+
+def load_classification(
+    dataset: str | os.PathLike,
+    split: str,
+    *,
+    label: str = "species",
+    image_size: int = 224,
+    batch_size: int = 16,
+    augment: bool = False,
+    shuffle: bool = False,
+    seed: int = 0,
+    on_error: str = "stop",
+    data_dir: str | os.PathLike | None = None,
+) -> tf.data.Dataset:
+    """Load photos and what is on them in batches.
+
+    `label` is `"species"` (0 cat, 1 dog) or `"breed"` (0 to 36 in the Oxford set), see
+    `LABEL_NAMES`. All other arguments are those of `load`.
+
+    Returns:
+        Batches of images (B, image_size, image_size, 3) float32 RGB 0..255 and labels
+        (B,) int32.
+
+    Raises:
+        ValueError, FileNotFoundError, ConnectionError, OSError: as for `load`.
+
+    Introduced in notebook 01.
+    """
+    if label not in LABEL_NAMES:
+        raise ValueError(
+            f"unknown label {label!r}: choose one of {', '.join(LABEL_NAMES)}."
+        )
+    return _batches(
+        dataset,
+        split,
+        lambda images, trimaps, species, breeds: (
+            images,
+            species if label == "species" else breeds,
+        ),
+        image_size=image_size,
+        batch_size=batch_size,
+        augment=augment,
+        shuffle=shuffle,
+        seed=seed,
+        on_error=on_error,
+        data_dir=data_dir,
+    )
+
+
+def load_examples(
+    dataset: str | os.PathLike,
+    split: str,
+    *,
+    task: str = "trimap",
+    on_error: str = "stop",
+    data_dir: str | os.PathLike | None = None,
+) -> tf.data.Dataset:
+    """Load photos one by one at their own size, with all that is known of them.
+
+    The order is that of `load` without shuffling. Arguments are those of `load`.
+
+    Returns:
+        Dictionaries of `image` (H, W, 3) uint8, `mask` (H, W) int32 by `task`,
+        `trimap` (H, W) uint8 as in the file (1 pet, 2 background, 3 border),
+        `file_name` string, `species` int32 (0 cat, 1 dog) and `label` int32 (breed).
+
+    Raises:
+        ValueError, FileNotFoundError, ConnectionError, OSError: as for `load`.
+
+    Introduced in notebook 00.
+    """
+    table = class_table(task)
+    _check(split, on_error)
+    path = records.prepared_path(dataset, data_dir, on_error)
+
+    def complete(record):
+        image, trimap = records.decode(record["image"], record["segmentation_mask"])
+        species = tf.cast(record["species"], tf.int32)
+        return {
+            "image": image,
+            "mask": to_classes(trimap[None], species[None], table)[0],
+            "trimap": trimap,
+            "file_name": record["file_name"],
+            "species": species,
+            "label": tf.cast(record["label"], tf.int32),
+        }
+
+    examples = records.split_of(path, split).examples()
+    return examples.map(complete, num_parallel_calls=records.PARALLEL_CALLS)

@@ -1,0 +1,294 @@
+"""Turn a classifier's dense layers into convolutions; slim them; enlarge their maps."""
+
+import keras
+import numpy as np
+from keras import layers
+
+GLOBAL_POOLING = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D)
+# What may follow Flatten: layers that do the same to each number, or, after the first
+# dense layer, the same at each position.
+NUMBERWISE = (layers.Flatten, layers.Dropout, layers.ReLU)
+POSITIONWISE = (
+    *NUMBERWISE,
+    layers.Dense,
+    layers.Activation,
+    layers.Softmax,
+    layers.BatchNormalization,
+)
+
+
+def convolution_weights(
+    kernel: np.ndarray, bias: np.ndarray, height: int, width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reshape a dense layer's weights into those of the convolution that equals it.
+
+    A map (H, W, C) is flattened channels last, so row (y * W + x) * C + c of the dense
+    kernel belongs to position (y, x) and channel c. Reshaping keeps that order.
+
+    Args:
+        kernel: (height * width * channels, units).
+        bias: (units,), passed on unchanged.
+        height: of the map the dense layer saw flattened; 1 for a vector.
+        width: of that map.
+
+    Returns:
+        Kernel (height, width, channels, units) and bias (units,).
+
+    Raises:
+        ValueError: when the kernel's rows do not divide into height * width positions.
+
+    Source: Long, Shelhamer, Darrell: Fully convolutional networks for semantic
+    segmentation, CVPR 2015, section 3.1.
+
+    Introduced in notebook 02.
+    """
+    rows, units = kernel.shape
+    if rows % (height * width):
+        raise ValueError(
+            f"A dense kernel with {rows} rows does not fit a map of {height}x{width}; "
+            "give the size of the map that was flattened."
+        )
+    channels = rows // (height * width)
+    return kernel.reshape(height, width, channels, units), bias
+
+
+def convolutionize(classifier: keras.Model) -> keras.Model:
+    """Return the same network with convolutions in place of its dense layers.
+
+    The first dense layer becomes a convolution as large as the map it saw ('valid'),
+    the others become 1x1. On an image of the classifier's size the result has one
+    position with the classifier's outputs; on a larger one, a map of them. Weights are
+    copied, biases included; layers keep their names; the classifier stays as it is.
+
+    Args:
+        classifier: a functional or Sequential chain of layers: convolutions, poolings,
+            Flatten, one or more Dense; dropout, activations and batch normalisation may
+            stand between those.
+
+    Returns:
+        A functional model: images (B, H, W, channels) of the classifier's size or
+        larger, to (B, H', W', classes); for VGG16, H' = H/32 - 6.
+
+    Raises:
+        ValueError: for a network that is no such chain, has no dense layer, pools
+            globally, has channels first, or is built for no certain size.
+
+    Source: Long, Shelhamer, Darrell: Fully convolutional networks for semantic
+    segmentation, CVPR 2015, section 3.1.
+
+    Introduced in notebook 02.
+    """
+    chain = _chain(classifier)
+    height, width = _flattened_size(classifier, chain)
+    image = x = keras.Input((None, None, classifier.input_shape[-1]), name="image")
+    flat = False
+    for layer in chain:
+        if isinstance(layer, layers.Flatten):
+            flat = True
+        elif flat and isinstance(layer, layers.Dense):
+            x = _as_convolution(layer, x, height, width)
+            height = width = 1  # from here on, each dense layer sees a vector
+        else:
+            x = _copy(layer, x, layer.get_weights())
+    return keras.Model(image, x, name=f"{classifier.name}_convolutional")
+
+
+def _chain(model: keras.Model) -> list[layers.Layer]:
+    """List a model's layers in order, in a Sequential those of models inside it too."""
+    if not getattr(model, "inputs", None):
+        raise ValueError(
+            f"The model {model.name!r} is not built of layers with known inputs; make "
+            "it a functional or Sequential model that starts with an Input."
+        )
+    ordered = [x for x in model.layers if not isinstance(x, layers.InputLayer)]
+    if isinstance(model, keras.Sequential):
+        return [
+            layer
+            for part in ordered
+            for layer in (_chain(part) if isinstance(part, keras.Model) else [part])
+        ]
+    last = model.input
+    for layer in ordered:
+        # A layer called more than once has no `input`, a model its own one.
+        if getattr(layer, "input", None) is not last:
+            raise ValueError(
+                f"The layer {layer.name!r} of {model.name!r} does not simply follow "
+                "the one before it; only a plain chain of layers can be converted."
+            )
+        last = layer.output
+    return ordered
+
+
+def _flattened_size(
+    classifier: keras.Model, chain: list[layers.Layer]
+) -> tuple[int, int]:
+    """Return height and width of the map that is flattened; refuse what has none."""
+    name = classifier.name
+    for layer in chain:
+        if getattr(layer, "data_format", None) == "channels_first":
+            raise ValueError(
+                f"The layer {layer.name!r} of {name!r} has its channels first, which "
+                "flattens in another order; build it with channels last."
+            )
+    if not any(isinstance(layer, layers.Dense) for layer in chain):
+        raise ValueError(
+            f"The model {name!r} has no dense layer to convert; give a classifier that "
+            "ends in Flatten and Dense layers."
+        )
+    if any(isinstance(layer, GLOBAL_POOLING) for layer in chain):
+        raise ValueError(
+            f"The model {name!r} pools globally before its dense layers, which leaves "
+            "no positions to score; build it with Flatten instead."
+        )
+    flattened = [x for x in chain if isinstance(x, layers.Flatten)]
+    size = tuple(flattened[0].input.shape[1:-1]) if flattened else ()
+    if len(size) != 2 or None in size:
+        raise ValueError(
+            f"The model {name!r} flattens no map of known height and width, so the "
+            "size of the first convolution is unknown; build it for one image size."
+        )
+    admitted = NUMBERWISE
+    for layer in chain[chain.index(flattened[0]) :]:
+        if isinstance(layer, layers.Dense):
+            admitted = POSITIONWISE
+        if not isinstance(layer, (*admitted, layers.Dense)) or (
+            getattr(layer, "axis", -1) != -1
+        ):
+            raise ValueError(
+                f"The layer {layer.name!r} of {name!r} comes after Flatten and mixes "
+                "positions, so no map of scores can pass it; leave it out."
+            )
+    return size
+
+
+def _as_convolution(
+    dense: layers.Dense, x: keras.KerasTensor, height: int, width: int
+) -> keras.KerasTensor:
+    convolution = layers.Conv2D(
+        dense.units,
+        (height, width),
+        activation=dense.activation,
+        use_bias=dense.use_bias,
+        kernel_regularizer=dense.kernel_regularizer,
+        bias_regularizer=dense.bias_regularizer,
+        trainable=dense.trainable,
+        dtype=dense.dtype_policy,
+        name=dense.name,
+    )
+    x = convolution(x)
+    kernel, *bias = dense.get_weights()
+    kernel, bias = convolution_weights(kernel, bias, height, width)
+    convolution.set_weights([kernel, *bias])
+    return x
+
+
+def _copy(
+    layer: layers.Layer, x: keras.KerasTensor, weights: list[np.ndarray], **changes
+) -> keras.KerasTensor:
+    """Apply a new layer with the old one's settings, but for changes, and weights."""
+    copy = type(layer).from_config(layer.get_config() | changes)
+    x = copy(x)
+    copy.set_weights(weights)
+    if isinstance(copy, layers.Normalization):
+        copy.finalize_state()  # it works with a constant made from its weights
+    return x
+
+
+def bilinear_kernel(factor: int, channels: int) -> np.ndarray:
+    """Make the kernel with which a transposed convolution interpolates bilinearly.
+
+    For `Conv2DTranspose(channels, 2 * factor, strides=factor, padding="same")`: away
+    from the frame it then equals resizing with half-pixel centres.
+
+    Args:
+        factor: how many times larger the map becomes, at least 1.
+        channels: of the map; each is enlarged by itself.
+
+    Returns:
+        float32 (2 * factor, 2 * factor, channels, channels); zero between different
+        channels.
+
+    Raises:
+        ValueError: when factor or channels is below 1.
+
+    Source: Long, Shelhamer, Darrell: Fully convolutional networks for semantic
+    segmentation, CVPR 2015, section 3.3.
+
+    Introduced in notebook 03.
+    """
+    if factor < 1 or channels < 1:
+        raise ValueError(
+            f"factor is {factor} and channels is {channels}; both must be at least 1."
+        )
+    # 'same' crops factor // 2 in front. An odd factor's tent peaks on a pixel, and its
+    # last column is zero; an even one's peaks between the two middle pixels.
+    centre = factor - 1 if factor % 2 else factor - 0.5
+    tent = 1 - np.abs(np.arange(2 * factor) - centre) / factor  # (2f,)
+    kernel = np.outer(tent, tent)[:, :, None, None] * np.eye(channels)  # (2f, 2f, C, C)
+    return np.float32(kernel)
+
+
+def decimate(
+    network: keras.Model, units: int, names: tuple[str, ...] = ("fc1", "fc2")
+) -> keras.Model:
+    """Slim layers by keeping every k-th filter.
+
+    A layer that loses three of four inputs has the kernel of the fourth multiplied by
+    four, as dropout does while training, so that its sums keep their size.
+
+    Args:
+        network: a chain of layers, such as `convolutionize` returns; left as it is.
+        units: filters to keep in each named layer; must divide the number it has.
+        names: the convolutions or dense layers to slim.
+
+    Returns:
+        A new network; the layers after the named ones take the fewer inputs.
+
+    Raises:
+        ValueError: for a name that is no such layer, a number of units that does not
+            divide the layer's, or a layer with weights of another kind in between.
+
+    Source: Chen et al.: Semantic image segmentation with deep convolutional nets and
+    fully connected CRFs, ICLR 2015 (fully connected layers of 1024 instead of 4096
+    filters, trained on afterwards; the scaling is for using them as they are).
+
+    Introduced in notebook 02.
+    """
+    chain = _chain(network)
+    missing = set(names) - {layer.name for layer in chain}
+    if missing:
+        raise ValueError(
+            f"The network {network.name!r} has no layer {min(missing)!r}; name the "
+            "layers to slim."
+        )
+    image = x = keras.Input(network.input_shape[1:], name="image")
+    step = 1  # of the inputs of the current layer, every step-th is left
+    for layer in chain:
+        weights, changes = layer.get_weights(), {}
+        if weights and (step > 1 or layer.name in names):
+            _check_slimmable(layer, units if layer.name in names else None)
+            kernel, *bias = weights
+            kernel = kernel[..., ::step, :] * step
+            step = 1
+            if layer.name in names:
+                step = kernel.shape[-1] // units
+                kernel, bias = kernel[..., ::step], [array[::step] for array in bias]
+                key = "units" if isinstance(layer, layers.Dense) else "filters"
+                changes = {key: units}
+            weights = [kernel, *bias]
+        x = _copy(layer, x, weights, **changes)
+    return keras.Model(image, x, name=f"{network.name}_slim")
+
+
+def _check_slimmable(layer: layers.Layer, units: int | None) -> None:
+    if type(layer) not in (layers.Conv2D, layers.Dense):
+        raise ValueError(
+            f"The layer {layer.name!r} is a {type(layer).__name__}, whose weights "
+            "cannot be thinned out; only those of Conv2D and Dense layers can."
+        )
+    filters = layer.kernel.shape[-1]
+    if units is not None and (units < 1 or filters % units):
+        raise ValueError(
+            f"units is {units}, but the layer {layer.name!r} has {filters} filters; "
+            "keep a number that divides them."
+        )

@@ -1,0 +1,407 @@
+"""Training a segmentation network: loss, optimiser, freezing, heads alone, cache."""
+
+import functools
+import hashlib
+import math
+import os
+import pathlib
+import re
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from utils import environment, fcn, pets
+from utils.metrics import SegmentationMetrics
+
+
+def cross_entropy(
+    mask: keras.KerasTensor, logits: keras.KerasTensor, ignore_class: int = 255
+) -> keras.KerasTensor:
+    """Average the cross-entropy over the pixels that are not void.
+
+    Args:
+        mask: class ids (B, H, W), below C or ignore_class.
+        logits: (B, H, W, C), float32.
+        ignore_class: id of pixels that do not count.
+
+    Returns:
+        A scalar; 0 when every pixel is void.
+
+    Introduced in notebook 04.
+    """
+    valid = mask != ignore_class
+    # Void becomes class 0 only so that there is something to look up.
+    ids = ops.where(valid, mask, 0)
+    per_pixel = ops.sparse_categorical_crossentropy(ids, logits, from_logits=True)
+    count = ops.sum(ops.cast(valid, per_pixel.dtype))
+    return ops.sum(ops.where(valid, per_pixel, 0.0)) / ops.maximum(count, 1.0)
+
+
+def dice(
+    mask: keras.KerasTensor, logits: keras.KerasTensor, ignore_class: int = 255
+) -> keras.KerasTensor:
+    """Measure how little predicted probabilities and truth overlap, class by class.
+
+    Cross-entropy counts pixels, so a thin class hardly matters to it; this counts
+    classes, as mean IoU does.
+
+    Args:
+        mask: class ids (B, H, W), below C or ignore_class.
+        logits: (B, H, W, C), float32.
+        ignore_class: id of pixels that do not count.
+
+    Returns:
+        A scalar: 1 - 2 |truth and prediction| / (|truth| + |prediction|), averaged over
+        the classes, each summed over the batch.
+
+    Source: Milletari, Navab, Ahmadi: V-Net, 3DV 2016, section 3, for several classes.
+
+    Introduced in notebook 06.
+    """
+    valid = ops.cast(mask != ignore_class, logits.dtype)[..., None]  # (B, H, W, 1)
+    # An id out of range has an all-zero row here, so void does too.
+    truth = ops.one_hot(mask, logits.shape[-1], dtype=logits.dtype) * valid
+    predicted = ops.softmax(logits) * valid  # (B, H, W, C)
+    both = ops.sum(truth * predicted, axis=(0, 1, 2))  # (C,)
+    either = ops.sum(truth, axis=(0, 1, 2)) + ops.sum(predicted, axis=(0, 1, 2))
+    # One pixel more on both sides: a class that is nowhere counts as met.
+    return ops.mean(1 - (2 * both + 1) / (either + 1))
+
+
+def check_mask(
+    mask: np.ndarray, num_classes: int, ignore_class: int = 255
+) -> np.ndarray:
+    """Return the mask when it holds nothing but class ids and void.
+
+    Raises:
+        ValueError: for any other id; a GPU would train on it without a word.
+
+    Introduced in notebook 04.
+    """
+    found = np.unique(mask)
+    unknown = found[((found < 0) | (found >= num_classes)) & (found != ignore_class)]
+    if unknown.size:
+        raise ValueError(
+            f"The mask holds the id {unknown[0]}, but the loss knows 0 to "
+            f"{num_classes - 1} and {ignore_class} for void; map it to one of them."
+        )
+    return mask
+
+
+@keras.saving.register_keras_serializable(package="learn_fcn")
+class AdamW(keras.optimizers.AdamW):
+    """AdamW with a lower learning rate for the pretrained backbone than for the heads.
+
+    Args:
+        learning_rate: of the heads, or a schedule for it.
+        backbone_factor: what the backbone's rate is of it.
+        kwargs: as for `keras.optimizers.AdamW`.
+
+    Introduced in notebook 04.
+    """
+
+    def __init__(self, learning_rate=1e-3, backbone_factor: float = 0.1, **kwargs):
+        super().__init__(learning_rate, **kwargs)
+        self.backbone_factor = backbone_factor
+
+    def update_step(self, gradient, variable, learning_rate) -> None:
+        """Update one weight."""
+        in_backbone = re.search(r"(^|/)block\d_", variable.name)
+        factor = self.backbone_factor if in_backbone else 1.0
+        super().update_step(gradient, variable, learning_rate * factor)
+
+    def get_config(self) -> dict:
+        """Return what `from_config` needs."""
+        return super().get_config() | {"backbone_factor": self.backbone_factor}
+
+
+def freeze(model: keras.Model, blocks: Sequence[int]) -> None:
+    """Freeze these blocks of the backbone, and thaw the others.
+
+    Introduced in notebook 04.
+    """
+    for layer in model.layers:
+        found = re.match(r"block(\d)_", layer.name)
+        if found:
+            layer.trainable = int(found[1]) not in blocks
+
+
+def fit(
+    model: keras.Model,
+    train: tf.data.Dataset,
+    *,
+    epochs: int,
+    learning_rate: float = 1e-3,
+    backbone_factor: float = 0.1,
+    weight_decay: float = 1e-4,
+    dice_weight: float = 0.0,
+    average: float | None = None,
+    validation: tf.data.Dataset | None = None,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: int | str = 2,
+) -> dict[str, list]:
+    """Train with AdamW, the rate warming up and then falling along a cosine.
+
+    Args:
+        model: of `fcn.build`, or the `heads` of one.
+        train: batches (images or features, masks), of known number.
+        epochs: passes over them.
+        learning_rate: of the heads at its highest.
+        backbone_factor: what the backbone's rate is of it.
+        weight_decay: per step, times the learning rate.
+        dice_weight: of the Dice loss that is added to cross-entropy.
+        average: momentum of the moving average of the weights that takes their place
+            at the end; None to keep them as they are.
+        validation: batches like train, scored after each epoch.
+        callbacks: for `keras.Model.fit`.
+        verbose: for `keras.Model.fit`.
+
+    Returns:
+        What was measured, a list with a value per epoch for each name; metrics are
+        those of `SegmentationMetrics`, for `at_once` of its `s8`.
+
+    Raises:
+        ValueError: when the first batch holds an id that is no class.
+
+    Introduced in notebook 04.
+    """
+    names = list(model.output) if isinstance(model.output, dict) else None
+    num_classes = (model.output["s8"] if names else model.output).shape[-1]
+    check_mask(next(iter(train.take(1)))[1].numpy(), num_classes)
+
+    def loss(mask, logits):
+        total = cross_entropy(mask, logits)
+        return total + dice_weight * dice(mask, logits) if dice_weight else total
+
+    metric = SegmentationMetrics(num_classes)
+    steps = epochs * len(train)
+    warmup = math.ceil(steps / 20)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0,
+        max(1, steps - warmup),
+        alpha=0.02,
+        warmup_target=learning_rate,
+        warmup_steps=warmup,
+    )
+    model.compile(
+        AdamW(
+            schedule,
+            backbone_factor,
+            weight_decay=weight_decay,
+            use_ema=average is not None,
+            ema_momentum=average or 0.99,
+        ),
+        loss={name: loss for name in names} if names else loss,
+        metrics={"s8": [metric]} if names else [metric],
+    )
+    if names:
+        train = train.map(functools.partial(_for_all, names))
+        validation = validation and validation.map(functools.partial(_for_all, names))
+    history = model.fit(
+        train,
+        epochs=epochs,
+        validation_data=validation,
+        callbacks=list(callbacks),
+        shuffle=False,  # the data set does that itself
+        verbose=verbose,
+    )
+    return history.history
+
+
+def _for_all(names, inputs, mask):
+    """Give every output of `at_once` the same mask."""
+    return inputs, {name: mask for name in names}
+
+
+def evaluate(
+    model: keras.Model, dataset: tf.data.Dataset, ignore_class: int = 255
+) -> dict:
+    """Score a model on a whole data set.
+
+    Args:
+        model: of `fcn.build`, or the `heads` of one.
+        dataset: batches (images or features, masks).
+        ignore_class: id of pixels that do not count.
+
+    Returns:
+        `SegmentationMetrics`' result as floats and lists; for `at_once` a dict of
+        three.
+
+    Introduced in notebook 04.
+    """
+    named = model.output if isinstance(model.output, dict) else {"only": model.output}
+    metrics = {
+        name: SegmentationMetrics(output.shape[-1], ignore_class)
+        for name, output in named.items()
+    }
+    forward = tf.function(
+        functools.partial(model, training=False), reduce_retracing=True
+    )
+    for inputs, mask in dataset:
+        logits = forward(inputs)
+        for name, metric in metrics.items():
+            metric.update_state(mask, logits[name] if named is model.output else logits)
+    results = {
+        name: {key: np.asarray(value).tolist() for key, value in m.result().items()}
+        for name, m in metrics.items()
+    }
+    return results if named is model.output else results["only"]
+
+
+def heads(model: keras.Model) -> keras.Model:
+    """Return the part of a network behind the backbone; training it trains the network.
+
+    Args:
+        model: of `fcn.build`; the layers are shared, not copied.
+
+    Returns:
+        A model from the list of pool3, pool4 and pool5 to the same logits, but for the
+        whole padded image.
+
+    Introduced in notebook 04.
+    """
+    names = [f"s{s}" for s in (32, 16, 8) if f"s{s}" in {x.name for x in model.layers}]
+    logits = {n: model.get_layer(f"up{n[1:]}_crop").output for n in names}
+    outputs = logits if isinstance(model.output, dict) else logits[names[0]]
+    return keras.Model(_pools(model), outputs)
+
+
+def backbone_features(model: keras.Model, dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Compute what a frozen backbone says about every photo, once.
+
+    Args:
+        model: of `fcn.build`.
+        dataset: batches (images, masks), images of one size; what is made of them is
+            kept in memory, 0.3 MB for a photo of 160 px.
+
+    Returns:
+        Single examples, unbatched and in order: the inputs of `heads`, and the mask,
+        void where the padded image reaches beyond it.
+
+    Introduced in notebook 04.
+    """
+    backbone = keras.Model(model.input, _pools(model))
+    forward = tf.function(functools.partial(backbone, training=False))
+    parts = []
+    for images, masks in dataset:
+        # float16 keeps 3 digits, and halves the memory.
+        features = tuple(tf.cast(pool, tf.float16) for pool in forward(images))
+        height, width = 32 * features[-1].shape[1], 32 * features[-1].shape[2]
+        beyond = [[0, 0], [0, height - masks.shape[1]], [0, width - masks.shape[2]]]
+        parts.append((features, tf.pad(masks, beyond, constant_values=pets.VOID)))
+    joined = tf.nest.map_structure(lambda *arrays: tf.concat(arrays, 0), *parts)
+    return tf.data.Dataset.from_tensor_slices(joined)
+
+
+def _pools(model: keras.Model) -> list[keras.KerasTensor]:
+    return [model.get_layer(f"block{block}_pool").output for block in (3, 4, 5)]
+
+
+def trained(
+    variant: str,
+    dataset: str | os.PathLike,
+    *,
+    task: str = "trimap",
+    image_size: int | None = None,
+    epochs: int = 12,
+    seed: int = 0,
+) -> keras.Model:
+    """Return a trained network, from the cache or trained on the spot.
+
+    Without a GPU the heads alone are trained, on the features of a frozen backbone;
+    with one, everything. The staged variants grow out of each other, and each stage is
+    cached: asking for the 8s first trains, and keeps, the 32s and the 16s.
+
+    Args:
+        variant: as for `fcn.build`.
+        dataset: as for `pets.load`; its trainval split is used.
+        task: as for `pets.load`.
+        image_size: side in pixels; 128 without a GPU and 224 with one, unless given.
+        epochs: of each stage.
+        seed: of weights, order and augmentation.
+
+    Returns:
+        The network, with a slim fc6 and fc7 (512 units, 1x1); about 55 MB on disk, in
+        `data/cache/models`.
+
+    Raises:
+        ValueError, OSError: as `fcn.build` and `pets.load` do.
+
+    Introduced in notebook 05.
+    """
+    if variant not in fcn.VARIANTS:
+        raise ValueError(f"Variant {variant!r} is unknown; take one of {fcn.VARIANTS}.")
+    on_gpu = environment.on_gpu()
+    image_size = image_size or (224 if on_gpu else 128)
+    stages = ["at_once"] if variant == "at_once" else ["32s", "16s", "8s"]
+    stages = stages[: stages.index(variant) + 1]
+    key = repr((str(dataset), task, image_size, epochs, seed, on_gpu, _source_hash()))
+    key = hashlib.sha256(key.encode()).hexdigest()[:16]
+    paths = [environment.CACHE / "models" / f"{s}-{task}-{key}.keras" for s in stages]
+    done = [stage for stage, path in enumerate(paths) if path.is_file()]
+    model = load(paths[done[-1]]) if done else None
+    todo = range(done[-1] + 1 if done else 0, len(stages))
+    if not todo:
+        return model
+    keras.utils.set_random_seed(seed)
+    model = model or fcn.build(
+        stages[0],
+        len(pets.CLASS_NAMES[task]),
+        fc_units=512,
+        fc_kernel=1,
+        weights="imagenet_convolutions",
+    )
+    train = pets.load(
+        dataset,
+        "trainval",
+        task=task,
+        image_size=image_size,
+        augment=on_gpu,
+        shuffle=on_gpu,
+        seed=seed,
+    )
+    if not on_gpu:
+        freeze(model, (1, 2, 3, 4, 5))
+        features = backbone_features(model, train)
+        train = features.shuffle(len(features), seed=seed).batch(16).prefetch(1)
+    for stage in todo:
+        if stage > 0:
+            model = fcn.grow(model)
+        fit(model if on_gpu else heads(model), train, epochs=epochs, verbose=0)
+        save(model, paths[stage])
+    return model
+
+
+def save(model: keras.Model, path: str | os.PathLike) -> None:
+    """Write a model as `.keras`, without its optimiser, whole or not at all.
+
+    Introduced in notebook 08.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.stem}.{os.getpid()}.partial.keras")
+    try:
+        # A new model of the same layers leaves the optimiser out: twice its own size.
+        keras.Model(model.input, model.output, name=model.name).save(partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def load(path: str | os.PathLike) -> keras.Model:
+    """Read a model that `save` wrote, in safe mode: no code is taken from the file.
+
+    Introduced in notebook 08.
+    """
+    return keras.saving.load_model(path, compile=False, safe_mode=True)
+
+
+def _source_hash() -> str:
+    """Hash the code a trained network depends on."""
+    used = ("augment", "fcn", "imagenet", "pets", "surgery", "training", "vgg16")
+    files = [environment.ROOT / "utils" / f"{name}.py" for name in used]
+    files += sorted((environment.ROOT / "data" / "synthetic_pets").glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
