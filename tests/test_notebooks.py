@@ -1,4 +1,4 @@
-"""Every page: fresh, in the house style, equal to the helpers it teaches, and it runs."""
+"""Every page: fresh, in the house style, equal to what it teaches, and it runs."""
 
 import ast
 import importlib
@@ -16,7 +16,12 @@ STEMS = list(build_notebooks.titles())
 
 # What a page writes out in full, and the helper that later pages import in its place.
 TAUGHT = {
-    "01_vgg16_classification": {"centre_patch": "utils.classifier"},
+    "00_oxford_pets": {"in_validation": "utils.pet_records"},
+    "01_vgg16_classification": dict.fromkeys(
+        ["centre_patch", "enlarged", "paint"], "utils.classifier"
+    ),
+    "02_dense_to_convolution": {"convolution_weights": "utils.surgery"},
+    "03_upsampling": {"bilinear_kernel": "utils.surgery"},
 }
 
 

@@ -15,6 +15,7 @@ footer), gives cells stable ids, and records a hash of all cells.
 import argparse
 import base64
 import hashlib
+import json
 import os
 import pathlib
 import re
@@ -86,10 +87,21 @@ def header(stem: str, body: str) -> str:
     return f"# {stem[:2]} {names[stem]}\n\n{' · '.join(line)}\n\n{rest}"
 
 
+def minutes(stem: str) -> str:
+    """Say how long a page takes, as `tools.run_notebooks --record` measured it."""
+    path = ROOT / "results" / "notebooks.json"
+    record = json.loads(path.read_text()) if path.is_file() else {}
+    if stem not in record.get("seconds", {}):
+        return "a few minutes"
+    count = max(1, round(record["seconds"][stem] / 60))
+    return f"about {count} minute{'s' if count > 1 else ''} ({record['device']})"
+
+
 def compose(stem: str) -> nbformat.NotebookNode:
     """Return the notebook of one source: complete, but without outputs."""
     read = jupytext.read(SOURCES / f"{stem}.py").cells
-    cells = [new_markdown_cell(header(stem, read[0].source))]
+    intro = read[0].source.replace("{minutes}", minutes(stem))
+    cells = [new_markdown_cell(header(stem, intro))]
     for cell in read[1:]:
         tags = cell.metadata.get("tags", [])
         source = cell.source

@@ -2,7 +2,7 @@
 
     python -m tools.cross_validate --dataset PATH [--folds 5] [--seed 0]
 
-The features of all training and validation photos, and of one patch of each, are
+The features of all training and validation photos, and of two patches of each, are
 computed once. For each fold a fresh head (two dense layers of 4096 units) is trained on
 the other folds' photos and patches, and judged on this fold's whole photos; no photo is
 judged by a head that saw it or a patch of it. The test split is not touched. Writes
@@ -50,7 +50,7 @@ def main() -> int:
         )
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
-    total = len(labels) // 2
+    total = len(labels) // 3
     found = pets.load_examples(arguments.dataset, "trainval").as_numpy_iterator()
     breeds = len({int(example["label"]) for example in found})
     model = vgg16.build(len(classifier.CLASS_NAMES))
@@ -63,8 +63,8 @@ def main() -> int:
     for fold, (learn, judge) in enumerate(folds.split(labels[:total], labels[:total])):
         keras.utils.set_random_seed(arguments.seed + fold)
         _, head = classifier.split_in_two(vgg16.build(len(classifier.CLASS_NAMES)))
-        both = np.concatenate([learn, learn + total])
-        classifier.fit_head(head, features[both], labels[both], epochs=12)
+        both = np.concatenate([learn, learn + total, learn + 2 * total])
+        classifier.fit_head(head, features[both], labels[both], epochs=8)
         answers[judge] = cat_or_dog(head, features[judge])
         share = (answers[judge] == labels[judge]).mean()
         print(f"fold {fold + 1}: {share:.1%} of {len(judge)} photos", flush=True)

@@ -27,7 +27,6 @@ RECIPE = {
     "backbone_factor": 0.3,
     "weight_decay": 1e-4,
     "dice_weight": 1.0,
-    "average": 0.98,
 }
 
 

@@ -109,6 +109,9 @@ def main() -> int:
         "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
         help="override a name of the parameters cell",
     )  # fmt: skip
+    parser.add_argument(
+        "--record", action="store_true", help="keep the seconds in results/"
+    )
     arguments = parser.parse_args()
     paths = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     if arguments.only:
@@ -133,6 +136,11 @@ def main() -> int:
         print(f"[{number}/{len(paths)}] {path.stem} ...", flush=True)
         outcomes.append(run_one(path, parameters))
         print(f"      {outcomes[-1].seconds:.0f} s", flush=True)
+    if arguments.record:
+        from utils import environment
+
+        seconds = {o.name: round(o.seconds) for o in outcomes}
+        environment.write_results("notebooks", {"seconds": seconds})
     print(f"\n{table(outcomes)}\npages: {OUT.relative_to(ROOT)}/*.html")
     return int(any(o.error for o in outcomes))
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import pathlib
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from utils import environment, pets, vgg16
 
 WINDOW = 224  # side in pixels of what the classifier looks at
 CLASS_NAMES = pets.CLASS_NAMES["species"]
+DEPENDS_ON = ("classifier", "imagenet", "pet_records", "pets", "vgg16")
 
 
 def centre_patch(image, mask, side: int, top: int, left: int):
@@ -65,7 +67,7 @@ def resized(image) -> np.ndarray:
 
 
 def patches(dataset: str, split: str, photos: int, *, seed: int = 0):
-    """Return whole photos and one patch of each, with their labels.
+    """Return whole photos and two patches of each, with their labels.
 
     Args:
         dataset: as in `pets.load`.
@@ -74,8 +76,8 @@ def patches(dataset: str, split: str, photos: int, *, seed: int = 0):
         seed: decides where the patches are cut.
 
     Returns:
-        images (2N, 224, 224, 3) uint8, first the N whole photos, then a patch of each;
-        labels (2N,) int32: 0 background, 1 cat, 2 dog.
+        images (3N, 224, 224, 3) uint8, first the N whole photos, then a patch of each,
+        then another; labels (3N,) int32: 0 background, 1 cat, 2 dog.
 
     Introduced in notebook 01.
     """
@@ -85,7 +87,7 @@ def patches(dataset: str, split: str, photos: int, *, seed: int = 0):
     chosen = [examples[int(k * step)] for k in range(min(photos, len(examples)))]
     generator = np.random.default_rng(seed)
     whole = [(e["image"], e["species"] + 1) for e in chosen]
-    cut = [random_patch(e["image"], e["mask"], generator) for e in chosen]
+    cut = [random_patch(e["image"], e["mask"], generator) for e in 2 * chosen]
     images = np.stack([resized(image) for image, _ in whole + cut])
     labels = np.array([label for _, label in whole + cut], np.int32)
     return images.round().astype(np.uint8), labels
@@ -131,14 +133,43 @@ def fit_head(head: keras.Model, features, labels, *, epochs: int) -> list[float]
     return history.history["loss"]
 
 
-def trained(dataset: str, *, photos: int = 128, epochs: int = 12, seed: int = 0):
-    """Return the patch classifier trained on `dataset`, from the cache if it is there.
+def cached(dataset: str) -> pathlib.Path:
+    """Return where the classifier trained on `dataset` is kept.
+
+    The name holds a hash of the code it depends on: changed code never finds old
+    weights.
+    """
+    files = [environment.ROOT / "utils" / f"{name}.py" for name in DEPENDS_ON]
+    files += sorted((environment.ROOT / "data" / "synthetic_pets").glob("*.py"))
+    content = b"".join(file.read_bytes() for file in files)
+    key = hashlib.sha256(str(dataset).encode() + content).hexdigest()[:12]
+    return environment.CACHE / "models" / f"classifier-{key}.weights.h5"
+
+
+def keep(model: keras.Model, dataset: str) -> None:
+    """Write a trained classifier where `trained` will find it, whole or not at all.
+
+    Args:
+        model: from `vgg16.build(3)`.
+        dataset: what it was trained on.
+
+    Introduced in notebook 01.
+    """
+    path = cached(dataset)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{os.getpid()}-{path.name}")
+    try:
+        model.save_weights(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def trained(dataset: str) -> keras.Model:
+    """Return notebook 01's classifier, from the cache or trained on 128 photos.
 
     Args:
         dataset: as in `pets.load`.
-        photos: how many training photos.
-        epochs: passes over their features.
-        seed: decides patches, start weights and order.
 
     Returns:
         A `vgg16.build(3)` model with pretrained convolutions and trained dense layers
@@ -147,22 +178,15 @@ def trained(dataset: str, *, photos: int = 128, epochs: int = 12, seed: int = 0)
     Introduced in notebook 01.
     """
     model = vgg16.build(len(CLASS_NAMES))
-    key = f"{dataset} {photos} {epochs} {seed} {keras.__version__}"
-    name = hashlib.sha256(key.encode()).hexdigest()[:12]
-    path = environment.CACHE / "models" / f"classifier-{name}.weights.h5"
-    if path.is_file():
-        model.load_weights(path)
+    if cached(dataset).is_file():
+        model.load_weights(cached(dataset))
         return model
-    keras.utils.set_random_seed(seed)
     vgg16.load_imagenet_weights(model)
-    images, labels = patches(dataset, "train", photos, seed=seed)
+    images, labels = patches(dataset, "train", 128)
     convolutions, head = split_in_two(model)
     features = convolutions.predict(images, batch_size=16, verbose=0)
-    fit_head(head, features, labels, epochs=epochs)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{os.getpid()}-{path.name}")
-    model.save_weights(temporary)
-    os.replace(temporary, path)
+    fit_head(head, features, labels, epochs=8)
+    keep(model, dataset)
     return model
 
 
@@ -186,8 +210,11 @@ def slide(model: keras.Model, photo, *, stride: int = 32) -> np.ndarray:
         for top in rows
         for left in columns
     ]
-    logits = model.predict(np.stack(windows), batch_size=16, verbose=0)
-    return logits.reshape(len(rows), len(columns), -1)
+    logits = [
+        model(np.stack(windows[start : start + 16]), training=False)
+        for start in range(0, len(windows), 16)
+    ]
+    return np.concatenate(logits).reshape(len(rows), len(columns), -1)
 
 
 def paint(labels, shape, window: int = WINDOW, stride: int = 32) -> np.ndarray:
@@ -232,7 +259,8 @@ def enlarged(image, height: int) -> np.ndarray:
 def scene(dataset: str) -> np.ndarray:
     """Return the photo over which notebooks 01 and 02 slide: a cat, not too large.
 
-    Of the validation photos of cats it is the one whose cat covers nearest to a fifth.
+    Of the validation photos of cats that the frame does not cut, it is the one whose
+    cat covers nearest to a quarter.
 
     Args:
         dataset: as in `pets.load`.
@@ -244,5 +272,9 @@ def scene(dataset: str) -> np.ndarray:
     """
     found = pets.load_examples(dataset, "validation", task="foreground")
     cats = [one for one in found.as_numpy_iterator() if one["species"] == 0]
-    nearest = min(cats, key=lambda example: abs((example["mask"] == 1).mean() - 0.2))
-    return nearest["image"]
+
+    def fault(mask):
+        frame = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+        return np.mean(frame != 0) + abs(np.mean(mask == 1) - 0.25)
+
+    return min(cats, key=lambda one: fault(one["mask"]))["image"]

@@ -22,7 +22,7 @@ COLORS = {
     "dog": "#0072B2",
     "background": "#C8CDD4",
     "border": "#111111",
-    "void": "#FFFFFF",
+    "void": "#F2C4DE",
     "32s": "#D55E00",
     "16s": "#009E73",
     "8s": "#0072B2",
@@ -141,7 +141,7 @@ def overlay(image, mask, *, names=("background", "cat", "dog")) -> np.ndarray:
 
 
 def colored(mask, names) -> np.ndarray:
-    """Draw a mask in the colours of its classes; white where it is void.
+    """Draw a mask in the colours of its classes, void included.
 
     Args:
         mask: (H, W), class ids.
@@ -152,7 +152,7 @@ def colored(mask, names) -> np.ndarray:
 
     Introduced in notebook 00.
     """
-    palette = np.ones((256, 3), np.float32)
+    palette = np.tile(np.float32(to_rgb(COLORS["void"])), (256, 1))
     palette[: len(names)] = [to_rgb(COLORS[name]) for name in names]
     return photo(255 * palette[np.asarray(mask)])
 

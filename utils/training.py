@@ -138,7 +138,6 @@ def fit(
     backbone_factor: float = 0.1,
     weight_decay: float = 1e-4,
     dice_weight: float = 0.0,
-    average: float | None = None,
     validation: tf.data.Dataset | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int | str = 2,
@@ -153,8 +152,6 @@ def fit(
         backbone_factor: what the backbone's rate is of it.
         weight_decay: per step, times the learning rate.
         dice_weight: of the Dice loss that is added to cross-entropy.
-        average: momentum of the moving average of the weights that takes their place
-            at the end; None to keep them as they are.
         validation: batches like train, scored after each epoch.
         callbacks: for `keras.Model.fit`.
         verbose: for `keras.Model.fit`.
@@ -187,13 +184,7 @@ def fit(
         warmup_steps=warmup,
     )
     model.compile(
-        AdamW(
-            schedule,
-            backbone_factor,
-            weight_decay=weight_decay,
-            use_ema=average is not None,
-            ema_momentum=average or 0.99,
-        ),
+        AdamW(schedule, backbone_factor, weight_decay=weight_decay),
         loss={name: loss for name in names} if names else loss,
         metrics={"s8": [metric]} if names else [metric],
     )
@@ -338,7 +329,8 @@ def trained(
     image_size = image_size or (224 if on_gpu else 128)
     stages = ["at_once"] if variant == "at_once" else ["32s", "16s", "8s"]
     stages = stages[: stages.index(variant) + 1]
-    key = repr((str(dataset), task, image_size, epochs, seed, on_gpu, _source_hash()))
+    source = _source_hash(drawn=dataset == "synthetic_pets")
+    key = repr((str(dataset), task, image_size, epochs, seed, on_gpu, source))
     key = hashlib.sha256(key.encode()).hexdigest()[:16]
     paths = [environment.CACHE / "models" / f"{s}-{task}-{key}.keras" for s in stages]
     done = [stage for stage, path in enumerate(paths) if path.is_file()]
@@ -399,9 +391,10 @@ def load(path: str | os.PathLike) -> keras.Model:
     return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 
-def _source_hash() -> str:
-    """Hash the code a trained network depends on."""
-    used = ("augment", "fcn", "imagenet", "pets", "surgery", "training", "vgg16")
-    files = [environment.ROOT / "utils" / f"{name}.py" for name in used]
-    files += sorted((environment.ROOT / "data" / "synthetic_pets").glob("*.py"))
+def _source_hash(drawn: bool) -> str:
+    """Hash the code a trained network depends on, and that which draws its data."""
+    used = ("augment", "fcn", "imagenet", "pet_records", "pets", "surgery", "training")
+    files = [environment.ROOT / "utils" / f"{name}.py" for name in (*used, "vgg16")]
+    if drawn:
+        files += sorted((environment.ROOT / "data" / "synthetic_pets").glob("*.py"))
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

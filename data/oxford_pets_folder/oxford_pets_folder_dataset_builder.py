@@ -241,7 +241,7 @@ def prepare_quietly(builder: tfds.core.DatasetBuilder, what: str) -> None:
     """
     if is_complete(builder):
         return
-    _log.warning("preparing %s, once", what)
+    print(f"preparing {what}, once", flush=True)
     tfds.disable_progress_bar()
     try:
         with contextlib.redirect_stdout(io.StringIO()):

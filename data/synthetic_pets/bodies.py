@@ -7,56 +7,11 @@ import dataclasses
 
 import numpy as np
 
-from data.synthetic_pets import coats, heads, shapes
+from data.synthetic_pets import heads, shapes
+from data.synthetic_pets.animals import Animal
 from data.synthetic_pets.canvas import Pen
-from data.synthetic_pets.heads import Animal
 
 Place = tuple[float, float]
-_COLLARS = (
-    (0.80, 0.24, 0.24),
-    (0.20, 0.46, 0.72),
-    (0.25, 0.60, 0.42),
-    (0.93, 0.74, 0.25),
-)
-
-
-def random_animal(species: str, pattern: str, rng: np.random.Generator) -> Animal:
-    """Return an animal of a species, with a coat of a pattern."""
-    cat = species == "cat"
-    shared = dict(
-        species=species,
-        coat=coats.random_coat(rng, pattern),
-        iris=coats.EYES[rng.integers(len(coats.EYES))],
-        nose=((0.86, 0.52, 0.52), (0.35, 0.24, 0.24))[rng.integers(2)],
-        collar=_COLLARS[rng.integers(4)] if rng.random() < 0.35 else None,
-        socks=rng.random() < 0.5,
-        blaze=rng.random() < 0.4,
-        asleep=rng.random() < 0.03,
-        happy=rng.random() < 0.5,
-        tufted=rng.uniform(0.04, 0.09) if rng.random() < 0.35 else 0.0,
-    )
-    if cat:
-        return Animal(
-            **shared,
-            ears="pointed",
-            length=rng.uniform(1.7, 2.1),
-            depth=rng.uniform(0.6, 0.72),
-            leg=rng.uniform(0.55, 0.75),
-            thick=rng.uniform(0.11, 0.14),
-            head=rng.uniform(0.47, 0.56),
-            tail=rng.uniform(1.2, 1.6),
-        )
-    short = rng.random() < 0.25  # legs like a dachshund's
-    return Animal(
-        **shared,
-        ears=("pointed", "folded", "hanging", "hanging")[rng.integers(4)],
-        length=rng.uniform(2.1, 2.4) if short else rng.uniform(1.6, 1.95),
-        depth=rng.uniform(0.68, 0.85),
-        leg=rng.uniform(0.3, 0.4) if short else rng.uniform(0.65, 0.95),
-        thick=rng.uniform(0.14, 0.19),
-        head=rng.uniform(0.46, 0.55),
-        tail=rng.uniform(0.6, 1.0),
-    )
 
 
 def _tube(pen: Pen, animal: Animal, points: list, radii: list, **how) -> None:
@@ -226,8 +181,9 @@ def sit(pen: Pen, animal: Animal, rng: np.random.Generator) -> Place:
     _leg(pen, animal, [(0.4, top + 0.75), (0.52, -0.5), (0.56, -r)],
          [1.6 * r, 1.15 * r, 0.85 * r], True)  # fmt: skip
     trunk = shapes.blob(
-        (-0.72 * size, -0.22), (-0.62 * size, -0.75), (-0.2, top + 0.3), (0.12, top - 0.05),
-        (0.5, top + 0.1), (0.62, top + 0.5), (0.5, -0.5), (0.2, -0.12), (-0.4, -0.02),
+        (-0.72 * size, -0.22), (-0.62 * size, -0.75), (-0.2, top + 0.3),
+        (0.12, top - 0.05), (0.5, top + 0.1), (0.62, top + 0.5), (0.5, -0.5),
+        (0.2, -0.12), (-0.4, -0.02),
     )  # fmt: skip
     _trunk(pen, animal, trunk, rng)
     chest = shapes.blob(
@@ -274,14 +230,16 @@ def sit_front(pen: Pen, animal: Animal, rng: np.random.Generator) -> Place:
         pen.paint(haunch, animal.coat, volume=0.7, softness=0.25)
         _front_paw(pen, animal, at * 0.62 * wide, 1.2)
     trunk = shapes.symmetric(
-        (0, top - 0.15), (0.3, top - 0.05), (0.46 * wide, top + 0.4), (0.56 * wide, -0.55),
-        (0.46 * wide, -0.12), (0, -0.05),
+        (0, top - 0.15), (0.3, top - 0.05), (0.46 * wide, top + 0.4),
+        (0.56 * wide, -0.55), (0.46 * wide, -0.12), (0, -0.05),
     )  # fmt: skip
     upright = pen.moved(0, 0, angle=np.pi / 2)  # stripes run around the trunk
     turned = [polygon[:, ::-1] * (1, -1) for polygon in trunk]
     _trunk(upright, animal, turned, rng, contact=0.2)
-    chest = shapes.symmetric((0, top), (0.24, top + 0.2), (0.3, top + 0.5), (0.13, top + 0.85),
-                             (0, top + 0.95))  # fmt: skip
+    chest = shapes.symmetric(
+        (0, top), (0.24, top + 0.2), (0.3, top + 0.5), (0.13, top + 0.85),
+        (0, top + 0.95),
+    )  # fmt: skip
     if animal.tufted:
         chest = shapes.ruffled(chest, rng, tuft=0.14, depth=0.05)
     pen.paint(chest, animal.coat.plain(animal.coat.pale), blur=0.02, volume=0.3)
@@ -311,9 +269,10 @@ def lie(pen: Pen, animal: Animal, rng: np.random.Generator) -> Place:
     _leg(pen, animal, [(0.6 * half, -0.3), (half, -r * 1.2), (reach + 0.12, -r)],
          [1.3 * r, 1.1 * r, 0.9 * r], True)  # fmt: skip
     trunk = shapes.blob(
-        (-1.02 * half, -0.3), (-0.85 * half, -0.85 * depth), (-0.3 * half, -1.0 * depth),
-        (0.4 * half, -1.08 * depth), (0.85 * half, -1.05 * depth), (1.0 * half, -0.55 * depth),
-        (0.8 * half, -0.06), (-0.2 * half, 0.0), (-0.85 * half, -0.02),
+        (-1.02 * half, -0.3), (-0.85 * half, -0.85 * depth),
+        (-0.3 * half, -1.0 * depth), (0.4 * half, -1.08 * depth),
+        (0.85 * half, -1.05 * depth), (1.0 * half, -0.55 * depth), (0.8 * half, -0.06),
+        (-0.2 * half, 0.0), (-0.85 * half, -0.02),
     )  # fmt: skip
     head = (0.92 * half + 0.1, -1.05 * depth - 0.3 - rng.uniform(0.0, 0.2))
     _tube(pen, animal, [(0.6 * half, -0.7 * depth), (head[0] - 0.05, head[1] + 0.1)],
@@ -322,8 +281,11 @@ def lie(pen: Pen, animal: Animal, rng: np.random.Generator) -> Place:
     haunch = shapes.ellipse(-0.62 * half, -0.5 * depth, 0.42, 0.46 * depth, 0.2)
     pen.paint(haunch, animal.coat, volume=0.7, softness=0.25, contact=0.25)
     _leg(pen, animal, [(-0.5 * half, -0.12), (-0.18 * half, -r)], [r, 0.9 * r])
-    _leg(pen, animal, [(0.55 * half, -0.32), (0.8 * half, -r * 1.3), (reach - 0.08, -r)],
-         [1.35 * r, 1.15 * r, 0.9 * r])  # fmt: skip
+    _leg(
+        pen, animal,
+        [(0.55 * half, -0.32), (0.8 * half, -r * 1.3), (reach - 0.08, -r)],
+        [1.35 * r, 1.15 * r, 0.9 * r],
+    )  # fmt: skip
     _collar(
         pen, animal, (head[0] - 0.38, head[1] + 0.3), (head[0] + 0.2, head[1] + 0.48)
     )
@@ -334,9 +296,11 @@ def loaf(pen: Pen, animal: Animal, rng: np.random.Generator) -> Place:
     """Draw it lying, facing the viewer, paws tucked in."""
     wide = 1.35 * animal.depth
     side = (-1, 1)[rng.integers(2)]
-    trunk = shapes.symmetric((0, -1.02), (0.5 * wide, -0.96), (0.95 * wide, -0.5),
-                             (0.92 * wide, -0.1), (0.5 * wide, 0.0), (0, 0.0))  # fmt: skip
-    trunk = [polygon + (0.25 * side, 0) for polygon in trunk]
+    trunk = shapes.symmetric(
+        (0, -1.02), (0.5 * wide, -0.96), (0.95 * wide, -0.5), (0.92 * wide, -0.1),
+        (0.5 * wide, 0.0), (0, 0.0),
+    )  # fmt: skip
+    trunk = [polygon + np.array([0.25 * side, 0]) for polygon in trunk]
     _tail(pen, animal, [(side * wide, -0.2), (side * (wide + 0.35), -0.12),
                         (side * (wide + 0.35), -0.4),
                         (side * (wide + 0.2), -0.3 - 0.3 * animal.tail)])  # fmt: skip
@@ -351,8 +315,10 @@ def loaf(pen: Pen, animal: Animal, rng: np.random.Generator) -> Place:
 def curl(pen: Pen, animal: Animal, rng: np.random.Generator) -> Place:
     """Draw it asleep, curled up."""
     animal = dataclasses.replace(animal, asleep=True, happy=False)
-    trunk = shapes.blob((-1.05, -0.35), (-0.8, -0.82), (-0.1, -1.0), (0.65, -0.88),
-                        (1.05, -0.42), (0.8, -0.06), (0, 0.02), (-0.8, -0.04))  # fmt: skip
+    trunk = shapes.blob(
+        (-1.05, -0.35), (-0.8, -0.82), (-0.1, -1.0), (0.65, -0.88), (1.05, -0.42),
+        (0.8, -0.06), (0, 0.02), (-0.8, -0.04),
+    )  # fmt: skip
     _trunk(pen, animal, trunk, rng)
     haunch = shapes.ellipse(-0.45, -0.42, 0.5, 0.36, -0.2)
     pen.paint(haunch, animal.coat, volume=0.7, softness=0.25, contact=0.25)

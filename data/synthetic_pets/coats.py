@@ -5,7 +5,7 @@ import functools
 
 import numpy as np
 
-from data.synthetic_pets.canvas import Material
+from data.synthetic_pets.canvas import Colour, Material, spread
 
 TILE = 256  # side of the repeating noise tiles
 _DENSITY = 128  # tile pixels per unit of the pen
@@ -28,7 +28,7 @@ EYES = ((0.62, 0.72, 0.28), (0.88, 0.68, 0.20), (0.38, 0.64, 0.78), (0.74, 0.50,
 
 def smoothstep(low: float, high: float, values: np.ndarray) -> np.ndarray:
     """Rise softly from 0 at `low` to 1 at `high`."""
-    t = np.clip((values - low) / (high - low), 0, 1)
+    t = ((values - low) * (1 / (high - low))).clip(0, 1)
     return t * t * (3 - 2 * t)
 
 
@@ -65,7 +65,8 @@ def _dots() -> np.ndarray:
 
 def _at(tile: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Look a repeating tile up, at tile pixels."""
-    return tile[y.astype(np.int32) & (TILE - 1), x.astype(np.int32) & (TILE - 1)]
+    row, column = y.astype(np.int32) & (TILE - 1), x.astype(np.int32) & (TILE - 1)
+    return tile.ravel().take(row * TILE + column)
 
 
 def marks(
@@ -96,6 +97,12 @@ def marks(
     return 0.25 * smoothstep(0.2, 1.5, _at(_noise(40, 40, 5), u, v))
 
 
+def _grain(x: np.ndarray, y: np.ndarray, strength: float) -> np.ndarray:
+    """Return factors (h, w) around 1: hairs, threads, the grain of a wall."""
+    hairs = _at(_noise(2, 7, 6), x * _DENSITY, y * _DENSITY)
+    return 1 + strength * hairs
+
+
 @dataclasses.dataclass(frozen=True)
 class Coat:
     """What an animal, a cushion or a rug is covered with.
@@ -107,31 +114,27 @@ class Coat:
         pale: colour of chest, paws and muzzle.
         size: of the markings.
         offset: where the pattern starts.
-        fur: how much single hairs show.
+        fur: how much single hairs show, 0.01 (short hair) to 0.06.
 
     """
 
     pattern: str
-    base: tuple[float, float, float]
-    mark: tuple[float, float, float]
-    pale: tuple[float, float, float]
+    base: Colour
+    mark: Colour
+    pale: Colour
     size: float
     offset: float
-    fur: float = 0.05
+    fur: float = 0.04
 
     def __call__(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return colours (h, w, 3) at coordinates: a `Material`."""
-        amount = marks(self.pattern, x, y, self.size, self.offset)[..., None]
-        base, mark = np.float32(self.base), np.float32(self.mark)
-        return (base + (mark - base) * amount) * self._hairs(x, y)
+        """Return colours (3, h, w) at coordinates: a `Material`."""
+        amount = marks(self.pattern, x, y, self.size, self.offset)
+        base, mark = spread(self.base), spread(self.mark)
+        return (base + (mark - base) * amount) * _grain(x, y, self.fur)
 
-    def _hairs(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        hairs = _at(_noise(2, 7, 6), x * _DENSITY, y * _DENSITY)
-        return (1 + self.fur * hairs)[..., None]
-
-    def plain(self, colour: tuple[float, float, float] | np.ndarray) -> Material:
+    def plain(self, colour: Colour) -> Material:
         """Return the same fur in one colour."""
-        return lambda x, y: np.float32(colour) * self._hairs(x, y)
+        return lambda x, y: spread(colour) * _grain(x, y, self.fur)
 
     def darker(self, factor: float) -> "Coat":
         """Return the coat in shade."""
@@ -157,35 +160,35 @@ def random_coat(rng: np.random.Generator, pattern: str) -> Coat:
         mark = fur_colours(rng)[0] if rng.random() < 0.5 else mark
     if rng.random() < 0.3:
         pale = 0.75 * base + 0.25 * pale  # no white parts
-    return Coat(pattern, base, mark, pale, rng.uniform(0.9, 1.5), rng.uniform(0, 2))
+    size, offset = rng.uniform(0.9, 1.5), rng.uniform(0, 2)
+    fur = rng.uniform(0.01, 0.06)
+    return Coat(pattern, base, mark, pale, size, offset, fur)
 
 
 def speckled(
-    colour: tuple[float, float, float] | np.ndarray,
+    colour: Colour,
     strength: float,
     grain: tuple[float, float] = (6, 6),
 ) -> Material:
     """Return a surface of one colour with noise: plaster, sand, grass, wood grain."""
     tile = _noise(*grain, 8)
     return lambda x, y: (
-        np.float32(colour)
-        * (1 + strength * _at(tile, x * _DENSITY, y * _DENSITY))[..., None]
+        spread(colour) * (1 + strength * _at(tile, x * _DENSITY, y * _DENSITY))
     )
 
 
 def gradient(
-    top: tuple[float, float, float] | np.ndarray,
-    bottom: tuple[float, float, float] | np.ndarray,
+    top: Colour,
+    bottom: Colour,
     start: float,
     end: float,
-    strength: float = 0.02,
+    strength: float = 0.01,
 ) -> Material:
     """Return a surface that fades from one colour to another between two heights."""
 
     def material(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        t = np.clip((y - start) / (end - start), 0, 1)[..., None]
-        colour = np.float32(top) + (np.float32(bottom) - np.float32(top)) * t
-        grain = _at(_noise(4, 4, 9), x * _DENSITY, y * _DENSITY)
-        return colour * (1 + strength * grain)[..., None]
+        t = ((y - start) * (1 / (end - start))).clip(0, 1)
+        colour = spread(top) + (spread(bottom) - spread(top)) * t
+        return colour * _grain(x, y, strength)
 
     return material

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageFilter
 from skimage import morphology
 
-from data.synthetic_pets import bodies, coats, scenes
-from data.synthetic_pets.canvas import Canvas, Pen, Sketch
+from data.synthetic_pets import animals, bodies, coats, scenes, things
+from data.synthetic_pets.canvas import Canvas, Pen, Sketch, spread
 
 PET, BACKGROUND, BORDER = 1, 2, 3
 BREEDS = tuple(
@@ -29,8 +29,8 @@ def draw(breed: str, *, seed: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         index: of the picture in the set.
 
     Returns:
-        (H, W, 3) uint8 picture and (H, W) uint8 trimap of 1 pet, 2 background, 3 border;
-        the longer side has 144 to 184 px.
+        (H, W, 3) uint8 picture and (H, W) uint8 trimap of 1 pet, 2 background, 3
+        border; the longer side has 144 to 184 px.
 
     Introduced in notebook 00.
 
@@ -68,13 +68,13 @@ def _compose(breed: str, rng: np.random.Generator) -> Canvas:
     turn = math.radians(rng.uniform(-155, -25))
     canvas = Canvas(width, height, (math.cos(turn), math.sin(turn)))
     pattern, species = breed.split("_")
-    animal = bodies.random_animal(species, pattern, rng)
+    animal = animals.random_animal(species, pattern, rng)
     pose = bodies.POSES[rng.integers(len(bodies.POSES))]
 
     pen = Pen(canvas, np.array([[height, 0, 0], [0, height, 0]], float))
-    stage = scenes.Stage(pen, width / height, animal.coat, rng)
+    stage = things.Stage(pen, width / height, animal.coat, rng)
     ground = scenes.SCENES[rng.integers(len(scenes.SCENES))](stage)
-    if rng.random() < 0.5:  # out of focus
+    if rng.random() < 0.3:  # out of focus
         _blur(canvas, rng.uniform(0.3, 1.3))
 
     sketch = Sketch()
@@ -87,10 +87,12 @@ def _compose(breed: str, rng: np.random.Generator) -> Canvas:
     x, y, size = _place(bounds, head, animal.head, width / height, ground, rng)
     feet = x + size * bounds[:, 0].mean()
     reach = size * np.diff(bounds[:, 0])[0] / 2
-    scenes.shadow(pen, feet, y, 0.95 * reach, 0.45)
+    things.shadow(pen, feet, y, 0.95 * reach, 0.45)
     sketch.onto(pen.moved(x, y, scale=size))
     if rng.random() < 0.3:
-        scenes.hide(stage, feet, y, 0.8 * reach)
+        things.hide(stage, feet, y, 0.8 * reach)
+    if rng.random() < 0.3:  # a shaky hand
+        _blur(canvas, rng.uniform(0.3, 0.8))
     return canvas
 
 
@@ -133,21 +135,21 @@ def _blur(canvas: Canvas, radius: float) -> None:
     picture = Image.fromarray(_bytes(canvas.rgb)).filter(
         ImageFilter.GaussianBlur(radius)
     )
-    canvas.rgb[:] = np.asarray(picture, np.float32) / 255
+    canvas.rgb[:] = np.asarray(picture, np.float32).transpose(2, 0, 1) / 255
 
 
 def _bytes(rgb: np.ndarray) -> np.ndarray:
-    return (np.clip(rgb, 0, 1) * 255 + 0.5).astype(np.uint8)
+    """Return (3, H, W) of 0..1 as (H, W, 3) uint8."""
+    rounded = (rgb.clip(0, 1) * 255 + 0.5).astype(np.uint8)
+    return np.ascontiguousarray(rounded.transpose(1, 2, 0))
 
 
 def _photographed(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return bytes after what light and a camera do: falloff, tint, exposure, noise."""
-    height, width = rgb.shape[:2]
+    height, width = rgb.shape[1:]
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None]
     lit = 1 - rng.uniform(0, 0.18) * (x**2 + y**2) + rng.normal(0, 0.07) * x
-    tint = np.float32(rng.uniform(0.88, 1.1) * (1 + rng.normal(0, 0.02, 3)))
-    noise = rng.standard_normal((height, width, 1), np.float32) * rng.uniform(
-        0.003, 0.014
-    )
-    return _bytes(rgb * lit[..., None] * tint + noise)
+    tint = spread(rng.uniform(0.88, 1.1) * (1 + rng.normal(0, 0.02, 3)))
+    noise = rng.standard_normal((height, width), np.float32) * rng.uniform(0.003, 0.014)
+    return _bytes(rgb * lit * tint + noise)

@@ -9,56 +9,12 @@ import dataclasses
 import numpy as np
 
 from data.synthetic_pets import shapes
+from data.synthetic_pets.animals import Animal
 from data.synthetic_pets.canvas import Pen
-from data.synthetic_pets.coats import Coat
 
 _INK = (0.13, 0.10, 0.11)
 _PINK = (0.90, 0.62, 0.60)
 _TONGUE = (0.91, 0.47, 0.50)
-
-
-@dataclasses.dataclass(frozen=True)
-class Animal:
-    """What stays the same about an animal whatever it does; lengths in body units.
-
-    Attributes:
-        species: "cat" or "dog".
-        coat: of body, head and legs.
-        ears: "pointed", "folded" or "hanging".
-        iris: colour of the eyes.
-        nose: colour of the nose.
-        collar: its colour, or None.
-        socks: whether the paws are pale.
-        blaze: whether a pale stripe runs down the face.
-        asleep: whether the eyes are closed.
-        happy: whether the mouth is open.
-        tufted: how far the fur stands out from the outline.
-        length: of the trunk.
-        depth: of the trunk, from back to belly.
-        leg: length of the legs below the trunk.
-        thick: radius of the legs.
-        head: radius of the head.
-        tail: length of the tail.
-
-    """
-
-    species: str
-    coat: Coat
-    ears: str
-    iris: tuple[float, float, float]
-    nose: tuple[float, float, float]
-    collar: tuple[float, float, float] | None
-    socks: bool
-    blaze: bool
-    asleep: bool
-    happy: bool
-    tufted: float
-    length: float
-    depth: float
-    leg: float
-    thick: float
-    head: float
-    tail: float
 
 
 def _stroke(pen: Pen, points: list, width: float, colour=_INK) -> None:
@@ -182,7 +138,7 @@ def _dog(pen: Pen, animal: Animal, yaw: float, rng: np.random.Generator) -> None
         pen.paint(tongue, _TONGUE, volume=0.3, softness=0.1)
     muzzle = shapes.symmetric((0, 0.02), (0.3, 0.08), (0.5, 0.4), (0.44, 0.7),
                               (0.2, 0.74), (0, 0.66))  # fmt: skip
-    muzzle = [polygon + (x, 0) for polygon in muzzle]
+    muzzle = [polygon + np.array([x, 0]) for polygon in muzzle]
     pen.paint(muzzle, coat.plain(coat.pale), volume=0.6, softness=0.2, contact=0.25)
     for side in (-1, 1):
         at = 0.7 * x + side * 0.4
