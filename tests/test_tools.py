@@ -95,6 +95,7 @@ def test_the_house_style_is_enforced(sentence, tmp_path):
 def tiny(tmp_path, *sources):
     notebook = new_notebook(cells=[new_code_cell(s) for s in sources])
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "x"}
+    notebook.metadata.language_info = {"name": "python"}
     notebook.cells[0].metadata.tags = ["parameters"]
     notebook.cells[-1].metadata.tags = ["key-figure"]
     path = tmp_path / "00_tiny.ipynb"

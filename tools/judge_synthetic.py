@@ -1,10 +1,11 @@
-"""Ask what synthetic_pets demands of a network, without training one.
+"""Ask what synthetic_pets demands of a network.
 
-Two figures on its test split: what colour and texture around a pixel give away (a
+Three figures on its test split: what colour and texture around a pixel give away (a
 random forest on small neighbourhoods and the pixel's place; it should stay far below
 any network that sees whole animals), and what the truth itself keeps when it is reduced
 to a coarse grid and brought back (the FCN paper's appendix A; stride 32 should lose far
-more than stride 8). Writes results/judge_synthetic.json.
+more than stride 8), and what FCN-32s, 16s and 8s reach whose heads alone were trained.
+Writes results/judge_synthetic.json.
 """
 
 import argparse
@@ -16,7 +17,7 @@ import tensorflow as tf
 from scipy import ndimage
 from sklearn.ensemble import RandomForestClassifier
 
-from utils import environment, metrics, pets
+from utils import environment, metrics, pets, training
 
 TASKS = ("trimap", "species")
 STRIDES = (32, 16, 8)
@@ -77,6 +78,14 @@ def reduced_truth(task: str, size: int, stride: int, data_dir: str) -> dict[str,
     return scored(metric)
 
 
+def frozen_network(task: str, size: int) -> dict[str, float]:
+    """Score FCN's three outputs, their heads trained on a frozen backbone."""
+    model = training.trained("at_once", "synthetic_pets", task=task, image_size=size)
+    test = pets.load("synthetic_pets", "test", task=task, image_size=size)
+    scores = training.evaluate(model, test)
+    return {name: round(score["mean_iou"], 4) for name, score in scores.items()}
+
+
 def scored(metric: metrics.SegmentationMetrics) -> dict[str, float]:
     """Return mean IoU and pixel accuracy, rounded."""
     result = metric.result()
@@ -91,7 +100,8 @@ def main() -> None:
     parser.add_argument("--trees", type=int, default=60)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    figures = {"random_forest_128px": {}, "reduced_truth_160px": {}}
+    names = ("random_forest_128px", "reduced_truth_160px", "frozen_network_160px")
+    figures = {name: {} for name in names}
     with tempfile.TemporaryDirectory() as data_dir:
         for task in TASKS:
             figures["random_forest_128px"][task] = forest(
@@ -101,6 +111,7 @@ def main() -> None:
                 str(stride): reduced_truth(task, 160, stride, data_dir)
                 for stride in STRIDES
             }
+            figures["frozen_network_160px"][task] = frozen_network(task, 160)
             for name, per_task in figures.items():
                 print(f"{task:8} {name}: {per_task[task]}", flush=True)
     path = environment.write_results("judge_synthetic", figures)

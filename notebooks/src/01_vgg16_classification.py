@@ -516,6 +516,7 @@ axes[0, 0].set_title("the photo", loc="left")
 covered = (96, large.shape[1] - 96, large.shape[0] - 96, 96)  # where windows centre
 axes[0, 1].imshow(plots.overlay(large, np.full(large.shape[:2], -1)))
 axes[0, 1].imshow(pet, cmap="magma", vmin=0, vmax=1, extent=covered)
+axes[0, 1].set(xlim=(0, large.shape[1]), ylim=(large.shape[0], 0))
 axes[0, 1].set_title("probability of a pet", loc="left")
 axes[0, 2].imshow(plots.overlay(large, mask))
 axes[0, 2].set_title("the mask", loc="left")
