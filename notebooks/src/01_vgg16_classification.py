@@ -54,7 +54,7 @@ plots.picture(
 # %% tags=["parameters"]
 ON_GPU = environment.on_gpu()
 DATASET = "oxford_iiit_pet" if ON_GPU else "synthetic_pets"  # or a folder's path
-TRAIN_PHOTOS = 2048 if ON_GPU else 128  # photos to learn from
+TRAIN_PHOTOS = 2048 if ON_GPU else 96  # photos to learn from
 TEST_PHOTOS = 512 if ON_GPU else 32  # photos to be judged on
 EPOCHS = 8  # passes over the patches
 SLIDE_HEIGHT = 512  # height in pixels of the photo we slide over

@@ -286,6 +286,9 @@ one_pass = network(large[None], training=False)[0].numpy()  # (H/32 - 6, W/32 - 
 one_pass_seconds = time.perf_counter() - started
 print(large.shape, "->", one_pass.shape, f"{one_pass_seconds:.2f} s")
 
+# %% [markdown]
+# And the old way, window by window:
+
 # %%
 started = time.perf_counter()
 windows = classifier.slide(model, large)  # (H/32 - 6, W/32 - 6, 3)
