@@ -174,6 +174,22 @@ def test_evaluate_counts_every_photo_once(data):
 # Files and cache
 
 
+def test_a_network_in_training_can_be_saved_whole_and_grown(tmp_path, data):
+    """What `fit` compiles the network with is known when it is read again."""
+    model = fcn.build("32s", 3, **SLIM)
+    training.freeze(model, (1, 2, 3, 4, 5))
+    training.fit(model, data, epochs=1, dice_weight=0.5, verbose=0)
+    model.save(tmp_path / "m.keras")
+    again = keras.saving.load_model(tmp_path / "m.keras", safe_mode=True)
+    assert again.loss.dice_weight == 0.5
+    assert int(again.optimizer.iterations) == len(data)
+    losses = [m.evaluate(data, verbose=0)[0] for m in (model, again)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    grown = fcn.grow(model)
+    assert not grown.compiled
+    training.fit(grown, data, epochs=1, verbose=0)
+
+
 def test_save_leaves_the_optimiser_out_and_load_brings_the_same_back(tmp_path, data):
     model = fcn.build("16s", 3, **SLIM)
     training.freeze(model, (1, 2, 3, 4, 5))

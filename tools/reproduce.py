@@ -81,13 +81,6 @@ class Run:
         self.cpu_seconds[name] = round(time.process_time() - cpu)
 
 
-def copied(model: keras.Model) -> keras.Model:
-    """Return an independent copy."""
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
-    return copy
-
-
 def one_seed(arguments: argparse.Namespace, seed: int, name: str) -> dict:
     """Train all stages and controls of one seed; score the test photos at the end."""
     run = Run(arguments, seed)
@@ -103,12 +96,12 @@ def one_seed(arguments: argparse.Namespace, seed: int, name: str) -> dict:
         model = fcn.grow(model) if models else model
         print(f"seed {seed}: {stage}, {epochs} epochs", flush=True)
         run.fit(stage, model, epochs)
-        models[stage] = copied(model)
+        models[stage] = fcn.copied(model)
     if arguments.controls:
         for number, stage in enumerate(STAGES[:2], start=1):
             epochs = sum(arguments.epochs[number:])
             print(f"seed {seed}: {stage} for {epochs} epochs more", flush=True)
-            models[f"{stage}_control"] = copied(models[stage])
+            models[f"{stage}_control"] = fcn.copied(models[stage])
             run.fit(f"{stage}_control", models[f"{stage}_control"], epochs)
     if seed == min(arguments.seeds):
         for stage in STAGES:
@@ -200,6 +193,7 @@ def main() -> int:
         "batch_size": arguments.batch_size,
         "precision": arguments.precision,
         "recipe": "heads on a frozen backbone" if arguments.frozen else RECIPE,
+        "controls": arguments.controls,
         "source": source_hash(),
         "seeds": {},
     }

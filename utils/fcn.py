@@ -176,8 +176,7 @@ def grow(model: keras.Model) -> keras.Model:
         raise ValueError(
             f"There is no finer variant than {model.name!r}; grow a 32s or a 16s."
         )
-    copy = keras.models.clone_model(model)
-    copy.set_weights(model.get_weights())
+    copy = copied(model)
     learned = copy.get_layer(f"up{coarse[:-1]}").trainable
     if coarse == "32s":
         scores, skip, stride = copy.get_layer("score_fc7").output, "pool4", 16
@@ -187,6 +186,17 @@ def grow(model: keras.Model) -> keras.Model:
     scores = _fused(scores, source, copy, skip, learned)
     logits = _to_image(scores, stride, copy.input, learned)
     return keras.Model(copy.input, logits, name=f"fcn_{FINER[coarse]}")
+
+
+def copied(model: keras.Model) -> keras.Model:
+    """Return an independent copy of a network, not compiled.
+
+    Introduced in notebook 05.
+    """
+    bare = keras.Model(model.input, model.output, name=model.name)
+    copy = keras.models.clone_model(bare)
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def variant_of(model: keras.Model) -> str:

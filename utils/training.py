@@ -32,6 +32,7 @@ def cross_entropy(
 
     Introduced in notebook 04.
     """
+    mask = ops.cast(mask, "int32")
     valid = mask != ignore_class
     # Void becomes class 0 only so that there is something to look up.
     ids = ops.where(valid, mask, 0)
@@ -61,6 +62,7 @@ def dice(
 
     Introduced in notebook 06.
     """
+    mask = ops.cast(mask, "int32")
     valid = ops.cast(mask != ignore_class, logits.dtype)[..., None]  # (B, H, W, 1)
     # An id out of range has an all-zero row here, so void does too.
     truth = ops.one_hot(mask, logits.shape[-1], dtype=logits.dtype) * valid
@@ -69,6 +71,35 @@ def dice(
     either = ops.sum(truth, axis=(0, 1, 2)) + ops.sum(predicted, axis=(0, 1, 2))
     # One pixel more on both sides: a class that is nowhere counts as met.
     return ops.mean(1 - (2 * both + 1) / (either + 1))
+
+
+@keras.saving.register_keras_serializable(package="learn_fcn")
+class SegmentationLoss(keras.losses.Loss):
+    """Cross-entropy over the pixels that are not void, plus the Dice loss if wanted.
+
+    Args:
+        dice_weight: what the Dice loss is multiplied with; 0 for none.
+        kwargs: as for `keras.losses.Loss`.
+
+    Introduced in notebook 04.
+    """
+
+    def __init__(self, dice_weight: float = 0.0, **kwargs):
+        super().__init__(**kwargs)
+        self.dice_weight = dice_weight
+
+    def call(
+        self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor
+    ) -> keras.KerasTensor:
+        """Return a scalar for masks (B, H, W) and logits (B, H, W, C)."""
+        loss = cross_entropy(y_true, y_pred)
+        if self.dice_weight:
+            loss += self.dice_weight * dice(y_true, y_pred)
+        return loss
+
+    def get_config(self) -> dict:
+        """Return what `from_config` needs."""
+        return super().get_config() | {"dice_weight": self.dice_weight}
 
 
 def check_mask(
@@ -169,10 +200,7 @@ def fit(
     num_classes = (model.output["s8"] if names else model.output).shape[-1]
     check_mask(next(iter(train.take(1)))[1].numpy(), num_classes)
 
-    def loss(mask, logits):
-        total = cross_entropy(mask, logits)
-        return total + dice_weight * dice(mask, logits) if dice_weight else total
-
+    loss = SegmentationLoss(dice_weight)
     metric = SegmentationMetrics(num_classes)
     steps = epochs * len(train)
     warmup = math.ceil(steps / 20)
