@@ -520,6 +520,10 @@ with tf.GradientTape() as tape:
 influence = tf.abs(tape.gradient(middle, image))[0].numpy().sum(-1)  # (480, 480)
 
 
+# %% [markdown]
+# Which centred square holds half of that influence, and which nearly all of it?
+
+
 # %%
 def share_within(influence, side):
     """Return the share of all influence inside a centred square."""
