@@ -78,7 +78,7 @@ def test_a_kept_classifier_is_found_again_and_never_half(tmp_path, monkeypatch):
 
 
 def test_results_say_what_is_missing():
-    with pytest.raises(FileNotFoundError, match=r"results/nothing\.json does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"nothing\.json does not exist"):
         environment.results("nothing")
 
 
