@@ -85,5 +85,8 @@ def install(requirements: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    check_machine()
-    install(sys.argv[1:] or ["requirements.txt"])
+    try:
+        check_machine()
+        install(sys.argv[1:] or ["requirements.txt"])
+    except KeyboardInterrupt:
+        fail("stopped half-way; the same command goes on from here")

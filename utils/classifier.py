@@ -217,7 +217,7 @@ def slide(model: keras.Model, photo, *, stride: int = 32) -> np.ndarray:
     return np.concatenate(logits).reshape(len(rows), len(columns), -1)
 
 
-def paint(labels, shape, window: int = WINDOW, stride: int = 32) -> np.ndarray:
+def paint(labels, shape, window: int = 224, stride: int = 32) -> np.ndarray:
     """Paint each window's label into the cell at its centre; -1 where there is none.
 
     Args:
@@ -252,7 +252,7 @@ def enlarged(image, height: int) -> np.ndarray:
     Introduced in notebook 01.
     """
     width = round(image.shape[1] * height / image.shape[0] / 32) * 32
-    size = (height, max(width, WINDOW))
+    size = (height, max(width, 224))
     return tf.image.resize(image, size, antialias=True).numpy()
 
 
