@@ -31,15 +31,39 @@ def test_setup_cell_is_short_and_the_same_everywhere(stem):
     assert "pip" not in setup
 
 
-def test_outputs_of_unchanged_cells_are_kept():
-    old = new_notebook(cells=[new_code_cell("a = 1"), new_code_cell("b = 2")])
-    for number, cell in enumerate(old.cells, start=1):
-        cell.outputs = [new_output("stream", text=f"{number}")]
+def executed_notebook(source, *cells):
+    """A notebook of code cells and a footer, each with its number as output."""
+    made = new_notebook(cells=[*cells, new_code_cell(f"footer('{source}')")])
+    made.metadata[build_notebooks.KEY] = {"source": source}
+    numbered = [cell for cell in made.cells if cell.cell_type == "code"]
+    for number, cell in enumerate(numbered, start=1):
+        cell.outputs = [new_output("stream", text=f"{number} {cell.source}")]
         cell.execution_count = number
-    new = new_notebook(cells=[new_code_cell("a = 1"), new_code_cell("b = 3")])
-    kept = build_notebooks.with_old_outputs(new, old)
-    assert kept.cells[0].outputs[0].text == "1"
-    assert kept.cells[1].outputs == []
+    return made
+
+
+def unexecuted(notebook):
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return notebook
+
+
+def test_outputs_of_unchanged_cells_are_kept():
+    old = executed_notebook("old", new_code_cell("a = 1"), new_code_cell("b = 2"))
+    new = executed_notebook("new", new_code_cell("a = 1"), new_code_cell("b = 3"))
+    kept = build_notebooks.with_old_outputs(unexecuted(new), old)
+    assert kept.cells[0].outputs[0].text == "1 a = 1"
+    assert kept.cells[1].outputs == kept.cells[2].outputs == []
+    assert not build_notebooks.executed(kept)
+
+
+def test_a_change_of_text_keeps_all_outputs_and_renews_the_hash():
+    old = executed_notebook("old", new_markdown_cell("before"), new_code_cell("a = 1"))
+    new = executed_notebook("new", new_markdown_cell("after"), new_code_cell("a = 1"))
+    kept = build_notebooks.with_old_outputs(unexecuted(new), old)
+    assert build_notebooks.executed(kept)
+    assert kept.cells[-1].outputs[0].text == "2 footer('new')"
 
 
 def test_a_notebook_edited_by_hand_is_stale(monkeypatch):
