@@ -338,7 +338,7 @@ def trained(
         variant: as for `fcn.build`.
         dataset: as for `pets.load`; its trainval split is used.
         task: as for `pets.load`.
-        image_size: side in pixels; 128 without a GPU and 224 with one, unless given.
+        image_size: side in pixels; 96 without a GPU and 224 with one, unless given.
         epochs: of each stage.
         seed: of weights, order and augmentation.
 
@@ -354,7 +354,7 @@ def trained(
     if variant not in fcn.VARIANTS:
         raise ValueError(f"Variant {variant!r} is unknown; take one of {fcn.VARIANTS}.")
     on_gpu = environment.on_gpu()
-    image_size = image_size or (224 if on_gpu else 128)
+    image_size = image_size or (224 if on_gpu else 96)
     stages = ["at_once"] if variant == "at_once" else ["32s", "16s", "8s"]
     stages = stages[: stages.index(variant) + 1]
     source = _source_hash(drawn=dataset == "synthetic_pets")
