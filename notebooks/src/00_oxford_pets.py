@@ -10,7 +10,7 @@
 # # Pets, masks, and what a mask means
 #
 # Before any network: look at the photos, find out what the three numbers in a mask stand
-# for, and build an input pipeline that never changes their meaning. Half of the bugs in
+# for, and build an input pipeline that never changes their meaning. Many of the bugs in
 # public segmentation code are already made at this point.
 #
 # **You will be able to**
@@ -161,8 +161,10 @@ for name, share in zip(("pet", "background", "border"), area, strict=True):
 
 # %% [markdown]
 # Keep the middle number in mind. A network that answers "background" everywhere, without
-# looking, scores that as its **pixel accuracy**. It is the floor under every accuracy you
-# will ever read about this data, and the reason why this series reports mean IoU.
+# looking, scores that as its **pixel accuracy**. It is the floor under any accuracy on
+# these three classes, and the reason why this series reports mean IoU: for each class the
+# pixels that truth and prediction share, divided by those that either has; then the mean
+# over the classes.
 #
 # ## 3. Three treatments of one truth
 #
@@ -204,7 +206,8 @@ for axis, task in zip(axes[0, 1:], pets.CLASS_NAMES, strict=True):
 plots.show(figure, "A pet, and its mask under each of the three treatments", photo=True)
 
 # %% [markdown]
-# Pink is void. The series trains on `trimap` wherever it asks how *fine* a network can
+# Grey is background, black the border, orange a pet (or a cat), blue a dog, pink void. The
+# series trains on `trimap` wherever it asks how *fine* a network can
 # draw, because the thin ring is the hardest thing here.
 #
 # ## 4. Resizing a mask
@@ -254,8 +257,8 @@ plots.show(
 )
 
 # %% [markdown]
-# A seam of background now runs between pet and border. A network will dutifully learn
-# to draw it. So: **masks by nearest neighbour only**, and photo by photo, *before*
+# Pixels of background now dot the line between pet and border, where there is none. A
+# network will dutifully learn to draw them. So: **masks by nearest neighbour only**, and photo by photo, *before*
 # batching. (Padding photos of different sizes into one batch first, as some code does,
 # both squeezes pets and invents a class 0.)
 #
@@ -330,8 +333,8 @@ print(f"{speed:.0f} photos/s here; recorded: {ratio:.0f} times what training tak
 
 # %% [markdown]
 # The second line comes from `benchmarks/input_pipeline.py`, which ran the pipeline beside
-# the training step of the full network on one machine. A ratio of 5 was the goal: then
-# the pipeline is never what you wait for.
+# the training step of the full network, at 224 px on a CPU with 2 cores. A GPU trains much
+# faster: measure again there, and want a ratio of at least 5.
 #
 # ## 7. Augmentation, photo and mask together
 #
@@ -402,8 +405,8 @@ plots.show(
 #
 # - **A thin wrong class along every outline.** The mask was resized bilinearly. Count the
 #   ids after resizing: exactly those of before may be there.
-# - **The loss is NaN or an index error appears on the GPU only.** Labels were left at 1 to
-#   3, and the loss looks up class 3 of 0 to 2.
+# - **NaN, or an error about label values.** Labels were left at 1 to 3, and the loss looks
+#   up class 3 of 0 to 2.
 # - **Accuracy of 60 % and a mask of one colour.** That is the share of the background.
 #   Look at mean IoU.
 # - **Everything is slightly off, and nothing is broken.** Photo and mask were augmented

@@ -15,7 +15,7 @@
 # **You will be able to**
 #
 # - build VGG16 block by block, and say where its parameters and its work sit,
-# - load pretrained weights, and *prove* that your network is the one they belong to,
+# - load pretrained weights, and check your network against Keras's own,
 # - train a classifier on features computed once,
 # - slide that classifier over a photo, and count what it wastes.
 #
@@ -49,7 +49,7 @@ plots.picture(
 # %% [markdown]
 # The next cell is the only one you need to edit. With real photographs, write the folder
 # that holds `images/` and `annotations/` (or `"oxford_iiit_pet"`, which downloads
-# 811 MB): the page then takes about as long, and learns far more about real cats.
+# 811 MB).
 
 # %% tags=["parameters"]
 ON_GPU = environment.on_gpu()
@@ -100,7 +100,7 @@ plots.show(figure, "A cat with two overlapping boxes, and the two patches", phot
 
 # %% [markdown]
 # Two patches, one eye, two thirds of it the same pixels. A network that looks at
-# both does two thirds of its work twice. Remember that number; section 8 measures it on
+# both does two thirds of its work twice. Remember that number; section 8 counts it on
 # a whole photo.
 #
 # ## 2. VGG16, block by block
@@ -224,7 +224,7 @@ for axis, count, title in (
 plots.show(figure, "Parameters sit in fc1; multiply-adds sit in the convolutions")
 
 # %% [markdown]
-# Blue is convolutions, red is dense. They could hardly be more different: nine tenths
+# Blue is convolutions, orange is dense. They could hardly be more different: nine tenths
 # of the parameters sit in the dense layers (`fc1` alone has 102,764,544), and 99 % of
 # the work is done in the convolutions. So running the *convolutions* again and again on
 # overlapping patches is what hurts. That is the first fault, in numbers.
@@ -266,8 +266,9 @@ for block in range(1, 6):
     assert difference < 1e-4
 
 # %% [markdown]
-# Same network. This habit, *compare with an independent reference, then assert*, comes
-# back on every page; it is what lets you believe the figures that follow.
+# The same convolutions. What this cannot show is that the mean and the colour order suit
+# these weights, since both sides got ours; the cats and dogs of section 6 test that. The
+# habit, *compare with an independent reference, then assert*, comes back on every page.
 #
 # ## 5. What the filters see
 #
@@ -365,7 +366,7 @@ print(train_features.shape)  # (3N, 7, 7, 512)
 
 # %% [markdown]
 # Before `fit`, ask the untrained head. Three classes and no idea: its loss should sit
-# near $\ln 3 \approx 1.1$ or above, and its accuracy near chance.
+# near $\ln 3 \approx 1.1$ or above, and its accuracy near a third.
 
 
 # %%
@@ -382,7 +383,8 @@ losses = classifier.fit_head(head, train_features, train_labels, epochs=EPOCHS)
 print(f"loss {losses[0]:.2f} -> {losses[-1]:.2f}")
 
 # %% [markdown]
-# And on pets it has never seen:
+# A loss that low means the training images are known by heart. The number that counts is
+# on pets it has never seen:
 
 # %%
 whole = len(test_labels) // 3
@@ -398,7 +400,8 @@ classifier.keep(model, DATASET)
 
 # %% [markdown]
 # Patches are harder than photos: a patch may show a flank that could be anyone's, or
-# have its centre just beside an ear. That is fault two, *it sees little*, as a number.
+# have its centre just beside an ear. That is one face of fault two, *it sees little*; with
+# so few photos, take the number as a hint.
 #
 # ### On real photographs
 #
@@ -440,8 +443,8 @@ for axis, k in zip(axes.flat, worst, strict=True):
 plots.show(figure, "The six hardest photos: truth above, guess below", photo=True)
 
 # %% [markdown]
-# The upper word is the truth, the lower one the guess, red where they differ. Look for
-# what they share: pets that are small, cut by the frame, or half hidden.
+# The upper word is the truth, the lower one the guess, orange where they differ. Look for
+# what they share: a pose, a coat, eyes shut, a pet cut by the frame or half hidden.
 #
 # ## 8. Slide it over a photo
 #
@@ -523,8 +526,10 @@ axes[0, 2].set_title("the mask", loc="left")
 plots.show(figure, "Photo, pet probability per window, and the blocky mask", photo=True)
 
 # %% [markdown]
-# A rough blob where the pet is, in blocks of 32 pixels, and a frame with no answer
-# around it (dark). No ears, no tail. Finer steps would sharpen the blocks, at a price:
+# A rough blob in blocks of 32 pixels, unsure in places whether it is cat or dog, and a
+# frame with no answer around it (dark). No ears, no tail: a window is 224 pixels wide, so
+# even one centred beside the cat has cat in it. Finer steps would shrink the blocks, at a
+# price:
 
 # %%
 positions = math.prod(side - 224 + 1 for side in large.shape[:2])  # a step of one pixel
@@ -553,7 +558,7 @@ print(
 )
 
 # %% [markdown]
-# This is the picture to beat. Notebook 02 gets *the same map of scores* in one pass, by
+# This is the picture to beat. Notebook 02 gets *nearly the same map of scores* in one pass, by
 # noticing that a dense layer over a 7x7 map is a convolution with a 7x7 kernel. Notebook
 # 04 makes it a mask of the full size, 05 makes it sharp.
 #

@@ -24,7 +24,7 @@
 # **You need** notebook 01. Without a GPU this page takes {minutes}; the
 # classifier comes from the cache, or is trained on the spot on 128 photos.
 #
-# Here is the end: on the left what hundreds of window passes drew, on the right one pass.
+# Here is the end: a photo, what dozens of window passes drew, and what one pass draws.
 
 # %% tags=["setup"]
 
@@ -361,8 +361,8 @@ plots.show(figure, "Difference per cell of the 7x7 map: large at the rim, small 
 # %% [markdown]
 # Each number is the mean difference of that cell's features, relative to the average
 # feature. Large along the rim, small in the middle: it comes from the frame, as claimed.
-# Neither answer is wrong. The one pass sees the true neighbours, the window sees a black
-# frame; the classifier was trained with the frame.
+# Neither answer is wrong. The one pass sees the true neighbours, the window sees a
+# frame of zeros; the classifier was trained with that frame.
 #
 # To be sure that padding is the *only* reason, take it away. A small network without any
 # padding, random weights, a window of 38 pixels:
@@ -463,7 +463,7 @@ axis.text(sides[-1], 4, "the paper: more than 5 (AlexNet)", color="grey", ha="ri
 axis.set(xlabel="side of the photo, px", ylabel="times faster than sliding")
 axis.legend(frameon=False)
 plots.show(
-    figure, "Speed-up by size of the photo: measured points along the prediction"
+    figure, "Speed-up by size of the photo: grows as predicted, mostly below the count"
 )
 
 # %% tags=["key-figure"]
@@ -474,9 +474,11 @@ print(
 )
 
 # %% [markdown]
+# Not quite: the clock shows the same growth, and mostly a smaller gain than the count.
+#
 # The paper (section 3.1) reports *more than 5 times* for AlexNet's 10x10 windows on a
-# 500-pixel photo, on a GPU of 2014. VGG16 gains more, because more of its work sits in
-# convolutions, which are shared; the dense part is not.
+# 500-pixel photo, on a GPU of 2014. Sizes, networks and machines differ,
+# so take it as the same effect, not as the same measurement.
 #
 # ## 7. How much of the photo does one score see?
 #
@@ -516,7 +518,7 @@ image = tf.image.resize(large, (480, 480))[None]  # (1, 480, 480, 3)
 with tf.GradientTape() as tape:
     tape.watch(image)
     scores = network(image, training=False)  # (1, 9, 9, 3)
-    middle = tf.reduce_sum(scores[0, 4, 4])
+    middle = tf.reduce_max(scores[0, 4, 4])  # the best class's score
 influence = tf.abs(tape.gradient(middle, image))[0].numpy().sum(-1)  # (480, 480)
 
 
@@ -553,9 +555,9 @@ plots.show(
 
 # %% [markdown]
 # White: what it can see. Blue: 95 % of what it listens to. Orange: half of it. (The map
-# is brightened so that the faint parts show.) The **effective receptive field** is far
-# smaller than the formula says (Luo et al., 2016), one more reason why a single coarse
-# score knows the pet, and not its outline.
+# is brightened so that the faint parts show.) The **effective receptive field** is
+# smaller than the formula says (Luo et al., 2016): half of the influence comes from a
+# small part of the area.
 #
 # ## 8. Slimming the giant
 #
@@ -580,8 +582,8 @@ agree = (thin.argmax(-1) == one_pass.argmax(-1)).mean()
 print(f"scores: correlation {correlation:.3f}; same class in {agree:.0%} of the cells")
 
 # %% [markdown]
-# A third of the memory, and somewhat less time, since the convolutions still do most of
-# the work. The scores survive **in part**: related, but not to be used as they are.
+# A third of the memory. By count it saves a tenth of the work, since the convolutions do
+# the rest; a larger gap in the seconds is memory traffic, or the noise of one timing. The scores survive **in part**: related, but not to be used as they are.
 # DeepLab trains on after the cut, which mends them. The pages that run without a GPU go
 # further still, to 512 units and a 1x1 kernel trained from the start, and say so.
 #
@@ -602,7 +604,7 @@ print(f"scores: correlation {correlation:.3f}; same class in {agree:.0%} of the 
 # - You got a map of $H/32 - 6$ rows of scores from a photo $H$ pixels high, in one pass.
 # - You predicted the speed-up from counted multiply-adds, and measured it.
 # - You saw that with padding the values differ from slid windows, and why.
-# - You measured how little of its 404 pixels a score listens to.
+# - You measured how unevenly a score listens to its 404 pixels.
 #
 # ## Questions
 #
