@@ -2,7 +2,12 @@
 
 import ast
 import importlib
+import math
+import os
 import pathlib
+import re
+import subprocess
+import sys
 
 import jupytext
 import keras
@@ -11,6 +16,7 @@ import pytest
 from conftest import ROOT, SAMPLE
 
 from tools import build_notebooks, check_notebooks, run_notebooks
+from utils import fcn
 
 STEMS = list(build_notebooks.titles())
 
@@ -22,6 +28,7 @@ TAUGHT = {
     ),
     "02_dense_to_convolution": {"convolution_weights": "utils.surgery"},
     "03_upsampling": {"bilinear_kernel": "utils.surgery"},
+    "04_fcn32s": dict.fromkeys(["cross_entropy", "check_mask"], "utils.training"),
 }
 
 
@@ -89,6 +96,18 @@ def test_what_a_page_teaches_is_what_utils_holds(stem, name):
     assert bare(functions(page(stem))[name]) == bare(helper)
 
 
+@pytest.mark.parametrize("name", ["PadToStride", "CropToImage"])
+def test_the_page_writes_the_same_layers_as_utils(name):
+    def call(source):
+        classes = [n for n in ast.parse(source).body if isinstance(n, ast.ClassDef)]
+        (found,) = [c for c in classes if c.name == name]
+        (method,) = [n for n in found.body if getattr(n, "name", "") == "call"]
+        return bare(method)
+
+    helper = (ROOT / "utils" / "fcn.py").read_text()
+    assert call(page("04_fcn32s")) == call(helper)
+
+
 def test_two_functions_that_differ_are_told_apart():
     one, other = (functions(f"def f(x):\n    return x {op} 1")["f"] for op in "+-")
     assert bare(one) != bare(other)
@@ -107,6 +126,71 @@ def test_the_page_builds_the_same_vgg16_as_utils():
     built.set_weights(ours.get_weights())
     image = np.random.default_rng(0).uniform(0, 255, (1, 224, 224, 3))
     np.testing.assert_array_equal(built(image), ours(image))
+
+
+def one_cell() -> str:
+    """Return the cell of page 05 that holds FCN-8s whole."""
+    read = jupytext.read(ROOT / "notebooks" / "src" / "05_skip_connections.py")
+    (cell,) = [c for c in read.cells if "one-cell" in c.metadata.get("tags", [])]
+    return cell.source
+
+
+@pytest.fixture(scope="module")
+def keras_weights(tmp_path_factory):
+    """Return a file of VGG16's convolutions as `keras.applications` reads them."""
+    path = tmp_path_factory.mktemp("weights") / "vgg16.weights.h5"
+    keras.applications.VGG16(include_top=False, weights=None).save_weights(path)
+    return path
+
+
+def test_fcn_8s_in_one_cell_runs_alone_in_an_empty_folder(tmp_path, keras_weights):
+    known = {"keras", "numpy", "os"}
+    imports = [n for n in ast.walk(ast.parse(one_cell())) if isinstance(n, ast.Import)]
+    assert {alias.name for node in imports for alias in node.names} == known
+    (tmp_path / "cell.py").write_text(one_cell())
+    done = subprocess.run(
+        [sys.executable, "-I", "cell.py"],
+        cwd=tmp_path,
+        env={**os.environ, "VGG16_WEIGHTS": str(keras_weights)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    before, _, after = (float(n) for n in re.findall(r"\d\.\d{4}", done.stdout))
+    assert before == pytest.approx(math.log(3), abs=1e-3)
+    assert after < before
+
+
+def test_fcn_8s_in_one_cell_is_the_network_of_utils(monkeypatch, keras_weights):
+    """Equal under equal weights; ours pads by its own colour, so nothing to pad."""
+    monkeypatch.setenv("VGG16_WEIGHTS", str(keras_weights))
+    namespace = {}
+    head = one_cell().split("photos = np.random")[0]
+    exec(head, namespace)
+    photos = np.random.default_rng(1).uniform(0, 255, (1, 64, 96, 3)).astype("float32")
+    theirs = namespace["build_fcn8s"](3, photos, units=16)
+    ours = fcn.build("8s", 3, fc_units=16, fc_kernel=1, weights=None)
+    backbone = theirs.get_layer("vgg16")
+    random = np.random.default_rng(0)
+    for layer in ours.layers:
+        names = [one.name for one in theirs.layers]
+        if layer.name.startswith("block") and layer.weights:
+            kernel, bias = backbone.get_layer(layer.name).get_weights()
+            if layer.name == "block1_conv1":
+                kernel = kernel[:, :, ::-1]
+            layer.set_weights([kernel, bias])
+        elif layer.name in names and layer.weights:
+            shapes = [w.shape for w in layer.weights]
+            weights = [random.normal(0, 0.1, shape) for shape in shapes]
+            layer.set_weights(weights)
+            theirs.get_layer(layer.name).set_weights(weights)
+    for layer in theirs.layers:
+        if isinstance(layer, keras.layers.Rescaling):
+            pool = {8: 3, 4: 4, 2: 5}[layer.output.shape[1]]  # of 64 px
+            ours.get_layer(f"pool{pool}_rescaled").scale = layer.scale
+    expected = ours(photos).numpy()
+    assert np.ptp(expected) > 0.1
+    np.testing.assert_allclose(theirs(photos), expected, atol=1e-4 * np.ptp(expected))
 
 
 def test_no_photograph_of_the_real_set_is_in_the_project():

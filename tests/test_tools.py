@@ -9,6 +9,7 @@ from conftest import ROOT
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from tools import bootstrap, build_notebooks, check_notebooks, run_notebooks
+from utils import environment
 
 STEMS = list(build_notebooks.titles())
 
@@ -198,3 +199,19 @@ def test_bootstrap_mends_a_half_made_environment(checkout):
     (checkout / ".venv" / "bin" / "python").write_text("killed half-way")
     bootstrap.install(["requirements.txt"])
     assert (checkout / ".venv" / "installed-requirements.txt").is_file()
+
+
+def test_source_hash_sees_code_and_overlooks_words(tmp_path, monkeypatch):
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    file = tmp_path / "a.py"
+
+    def hashed(text):
+        file.write_text(text)
+        return environment.source_hash("*.py")
+
+    code = "def f(x):\n    return x + 1\n"
+    first = hashed(code)
+    assert hashed("# why\n" + code.replace(":\n", ':\n    """Words."""\n')) == first
+    assert hashed(code.replace("1", "2")) != first
+    with pytest.raises(FileNotFoundError, match=r"b\.py fits no file"):
+        environment.source_hash("b.py")

@@ -246,3 +246,26 @@ def test_order_is_wanted_seed_by_seed_and_beyond_their_range():
     (one, two) = reproduce.out_of_order(seeds(good, worse))
     assert one == "seed 1: 8s is not above 16s"
     assert two.startswith("8s is above 16s by 0.0450, no more than")
+
+
+TABLES = {
+    "oxford-pets-sample_trimap": ([0, 1, 2], 3),
+    "oxford-pets-sample_species": ([0], 3),
+    "synthetic_pets_trimap": ([0, 1, 2], 3),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_are_whole_and_made_by_this_code(name):
+    wanted_seeds, num_classes = TABLES[name]
+    table = environment.results(name)
+    assert table["source"] == reproduce.source(), "run tools.reproduce again"
+    assert sorted(map(int, table["seeds"])) == wanted_seeds
+    for seed in table["seeds"].values():
+        assert set(reproduce.STAGES) <= set(seed["test"])
+        for figures in seed["test"].values():
+            assert len(figures["iou"]) == num_classes
+            assert figures["mean_iou"] == pytest.approx(np.mean(figures["iou"]))
+    assert table["summary"] == reproduce.summary(table["seeds"])
+    if table["task"] == "trimap":
+        assert reproduce.out_of_order(table["seeds"]) == []

@@ -12,7 +12,14 @@ from utils import environment, pets, vgg16
 
 WINDOW = 224  # side in pixels of what the classifier looks at
 CLASS_NAMES = pets.CLASS_NAMES["species"]
-DEPENDS_ON = ("classifier", "imagenet", "pet_records", "pets", "vgg16")
+DEPENDS_ON = (  # what a trained classifier does
+    "utils/classifier.py",
+    "utils/imagenet.py",
+    "utils/pet_records.py",
+    "utils/pets.py",
+    "utils/vgg16.py",
+    "data/synthetic_pets/*.py",
+)
 
 
 def centre_patch(image, mask, side: int, top: int, left: int):
@@ -139,10 +146,8 @@ def cached(dataset: str) -> pathlib.Path:
     The name holds a hash of the code it depends on: changed code never finds old
     weights.
     """
-    files = [environment.ROOT / "utils" / f"{name}.py" for name in DEPENDS_ON]
-    files += sorted((environment.ROOT / "data" / "synthetic_pets").glob("*.py"))
-    content = b"".join(file.read_bytes() for file in files)
-    key = hashlib.sha256(str(dataset).encode() + content).hexdigest()[:12]
+    source = environment.source_hash(*DEPENDS_ON)
+    key = hashlib.sha256(f"{dataset}{source}".encode()).hexdigest()[:12]
     return environment.CACHE / "models" / f"classifier-{key}.weights.h5"
 
 

@@ -1,5 +1,7 @@
 """Where things are, what this machine is, and making runs repeatable."""
 
+import ast
+import hashlib
 import json
 import os
 import pathlib
@@ -80,6 +82,37 @@ def provenance(*, started: float, data: str, seed: int, source: str) -> None:
     print(f"data     {data}, seed {seed}")
     print(f"time     {time.perf_counter() - started:.0f} s")
     print(f"source   {source}")
+
+
+def source_hash(*patterns: str) -> str:
+    """Hash what source files do: comments, docstrings and layout do not count.
+
+    What is made by code and kept (a trained network, a table) carries this, so that
+    changed code never passes off old results as its own.
+
+    Args:
+        patterns: files relative to the repository, `utils/fcn.py` or
+            `data/synthetic_pets/*.py`.
+
+    Returns:
+        16 hexadecimal digits.
+
+    Raises:
+        FileNotFoundError: when a pattern fits no file.
+    """
+    digest = hashlib.sha256()
+    for pattern in patterns:
+        files = sorted(ROOT.glob(pattern))
+        if not files:
+            raise FileNotFoundError(f"{pattern} fits no file of {ROOT.name}.")
+        for file in files:
+            tree = ast.parse(file.read_text())
+            for node in ast.walk(tree):
+                documented = ast.FunctionDef | ast.ClassDef | ast.Module
+                if isinstance(node, documented) and ast.get_docstring(node) is not None:
+                    node.body = node.body[1:]
+            digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()[:16]
 
 
 def results(name: str) -> dict:

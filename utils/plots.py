@@ -12,6 +12,7 @@ import numpy as np
 from IPython.display import SVG, Image, display
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from utils import environment
 
@@ -173,3 +174,39 @@ def layer_table(model: keras.Model) -> str:
     wide = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = [f"{a:{wide[0]}}  {b:{wide[1]}}  {c:>{wide[2]}}" for a, b, c in rows]
     return "\n".join([*lines, f"{model.count_params():,} parameters in all"])
+
+
+def compare(images, masks, predictions: dict, names) -> Figure:
+    """Draw photo, truth, predictions and the last one's errors, a row a photo.
+
+    Args:
+        images: (N, H, W, 3), RGB 0..255.
+        masks: (N, H, W), true class ids; 255 is void.
+        predictions: title -> predicted class ids (N, H, W).
+        names: class name of each id, a key of `COLORS`.
+
+    Returns:
+        A figure with a legend of the classes below; wrong pixels are red.
+
+    Introduced in notebook 04.
+    """
+    titles = ["photo", "truth", *predictions, "errors"]
+    figure, axes = grid(len(images), len(titles), size=1.9)
+    for index, row in enumerate(axes):
+        mask = np.asarray(masks[index])
+        drawn = [colored(np.asarray(p[index]), names) for p in predictions.values()]
+        wrong = np.asarray(list(predictions.values())[-1][index]) != mask
+        errors = 255 - 0.35 * (255 - np.float32(photo(images[index])))  # pale
+        errors[wrong & (mask != 255)] = 255 * np.array(to_rgb(COLORS["32s"]))
+        panels = [photo(images[index]), colored(mask, names), *drawn, photo(errors)]
+        for axis, panel, title in zip(row, panels, titles, strict=True):
+            axis.imshow(panel)
+            if index == 0:
+                axis.set_title(title, fontsize=11)
+    shown = [*names, "void"] if (np.asarray(masks) == 255).any() else names
+    patches = [Patch(color=COLORS[name], label=name) for name in shown]
+    patches.append(Patch(color=COLORS["32s"], label="wrong"))
+    figure.legend(
+        handles=patches, loc="outside lower center", ncols=len(patches), frameon=False
+    )
+    return figure

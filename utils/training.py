@@ -16,6 +16,19 @@ from keras import ops
 from utils import environment, fcn, pets
 from utils.metrics import SegmentationMetrics
 
+DEPENDS_ON = (  # what a trained network does
+    "utils/augment.py",
+    "utils/fcn.py",
+    "utils/imagenet.py",
+    "utils/metrics.py",
+    "utils/pet_records.py",
+    "utils/pets.py",
+    "utils/surgery.py",
+    "utils/training.py",
+    "utils/vgg16.py",
+    "data/synthetic_pets/*.py",
+)
+
 
 def cross_entropy(
     mask: keras.KerasTensor, logits: keras.KerasTensor, ignore_class: int = 255
@@ -215,6 +228,8 @@ def fit(
         AdamW(schedule, backbone_factor, weight_decay=weight_decay),
         loss={name: loss for name in names} if names else loss,
         metrics={"s8": [metric]} if names else [metric],
+        # XLA, Keras's default, halves the speed of these convolutions on a CPU.
+        jit_compile="auto" if environment.on_gpu() else False,
     )
     if names:
         train = train.map(functools.partial(_for_all, names))
@@ -357,7 +372,7 @@ def trained(
     image_size = image_size or (224 if on_gpu else 96)
     stages = ["at_once"] if variant == "at_once" else ["32s", "16s", "8s"]
     stages = stages[: stages.index(variant) + 1]
-    source = _source_hash(drawn=dataset == "synthetic_pets")
+    source = environment.source_hash(*DEPENDS_ON)
     key = repr((str(dataset), task, image_size, epochs, seed, on_gpu, source))
     key = hashlib.sha256(key.encode()).hexdigest()[:16]
     paths = [environment.CACHE / "models" / f"{s}-{task}-{key}.keras" for s in stages]
@@ -417,12 +432,3 @@ def load(path: str | os.PathLike) -> keras.Model:
     Introduced in notebook 08.
     """
     return keras.saving.load_model(path, compile=False, safe_mode=True)
-
-
-def _source_hash(drawn: bool) -> str:
-    """Hash the code a trained network depends on, and that which draws its data."""
-    used = ("augment", "fcn", "imagenet", "pet_records", "pets", "surgery", "training")
-    files = [environment.ROOT / "utils" / f"{name}.py" for name in (*used, "vgg16")]
-    if drawn:
-        files += sorted((environment.ROOT / "data" / "synthetic_pets").glob("*.py"))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -237,7 +237,7 @@ lost = 1 - (rounded == 3).sum() / (nearest == 3).sum()
 print(f"{lost:.0%} of the border is gone")
 
 # %%
-y, x = np.argwhere(inside)[0]  # look closely at the first invented pixel
+y, x = np.argwhere(invented)[0]  # look closely at the first pixel that changed
 close = slice(max(y - 10, 0), y + 14), slice(max(x - 14, 0), x + 18)
 palette = ListedColormap([plots.COLORS[n] for n in ("pet", "background", "border")])
 figure, axes = plots.grid(1, 3, size=2.8)
@@ -342,7 +342,6 @@ print(f"{speed:.0f} photos/s here; recorded: {ratio:.0f} times what training tak
 # what becomes visible beyond the photo's edge is **void**, not background.
 
 # %%
-picked = np.array([0, 0, 0, 0, 0, 0])  # the same photo six times
 image = tf.image.resize(first["image"], (IMAGE_SIZE, IMAGE_SIZE))[None]
 mask = tf.image.resize(
     first["mask"][None, ..., None], (IMAGE_SIZE, IMAGE_SIZE), "nearest"

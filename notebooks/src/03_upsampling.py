@@ -604,8 +604,9 @@ axis.legend(frameon=False)
 plots.show(figure, "The tent of x32, and the same tent with its kinks cut off")
 
 # %% [markdown]
-# Nearly. The first step samples the tent on either side of its peak and its feet, and
-# the second joins the samples with straight lines: the kinks are cut. Notebook 05 meets
+# Not quite. The first step samples the tent on either side of its peak and its feet, and
+# the second joins the samples with straight lines: the kinks are cut, and with them a
+# quarter of the peak. Notebook 05 meets
 # this again, when it grows a trained FCN-32s into a 16s.
 #
 # Last question: a transposed convolution has weights, so should they be **learned**? In

@@ -1,0 +1,314 @@
+"""Train a network on several machines: start the same command on each of them.
+
+    export TF_CONFIG='{"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]},
+                       "task": {"type": "worker", "index": 0}}'
+    python -m tools.train_distributed --dataset PATH --task trimap --out DIR
+
+Each machine has its own index in TF_CONFIG; all else is the same everywhere, DIR being
+one folder that all machines see. Without TF_CONFIG one machine trains on all its GPUs.
+
+However many share the work, the result is that of one process at the same batch size:
+the loss is the sum over the valid pixels of the whole batch, divided by their number.
+Every worker makes the whole batch and trains on its part, so photos, order and
+augmentation cannot differ. Dropout is off: its random numbers would differ.
+
+After each epoch the first worker writes a checkpoint and DIR/losses.json, at the end
+DIR/model.keras. When a worker dies the others end within 60 s, if a step is shorter:
+TensorFlow sees a closed connection at once, a silent machine after about 10 s. The same
+command then goes on from the checkpoint, with as many workers as you like.
+"""
+
+import argparse
+import contextlib
+import faulthandler
+import hashlib
+import json
+import math
+import os
+import pathlib
+import socket
+import sys
+import tempfile
+import time
+import urllib.parse
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from utils import environment, fcn, pets, training
+
+PATIENCE = 600  # seconds to wait for all workers at the start
+LOST = (  # what TensorFlow raises, depending on what it was doing
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.UnavailableError,
+)
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    parsed = urllib.parse.urlsplit(f"//{address}")
+    return parsed.hostname, parsed.port
+
+
+def cluster() -> tuple[list[str], int]:
+    """Return all workers' addresses, and which this is; the first writes for all."""
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        return ["this machine"], 0
+    try:
+        config = json.loads(text)
+        jobs, task = config["cluster"], config["task"]
+        workers = [*jobs.get("chief", ()), *jobs["worker"]]
+        worker = workers.index(jobs[task["type"]][task["index"]])
+        good = task["index"] >= 0 and len({*workers}) == len(workers)
+        good &= all(all(host_and_port(address)) for address in workers)
+    except (ValueError, TypeError, LookupError, AttributeError):
+        good = False
+    if not good:
+        raise ValueError(
+            'TF_CONFIG must read {"cluster": {"worker": ["HOST:PORT", ...]}, "task": '
+            '{"type": "worker", "index": I}}, all addresses different and I from 0 up '
+            f"to the last of them; it reads {text[:200]}"
+        )
+    return workers, worker
+
+
+def meet(workers: list[str], worker: int) -> None:
+    """Wait until all workers have started.
+
+    TensorFlow would wait far longer, deaf to signals and threads, and name nobody.
+    """
+    deadline = time.monotonic() + PATIENCE
+    with socket.create_server(("", host_and_port(workers[worker])[1])):
+        for address in workers[:worker] + workers[worker + 1 :]:
+            print(f"waiting for {address}, {PATIENCE} s at most", flush=True)
+            while True:
+                with contextlib.suppress(OSError):
+                    socket.create_connection(host_and_port(address), 5).close()
+                    break
+                if time.monotonic() > deadline:
+                    raise tf.errors.UnavailableError(None, None, address)
+                time.sleep(0.2)
+
+
+def joined(workers: list[str], worker: int) -> tf.distribute.Strategy:
+    """Return the strategy, once all workers are there."""
+    if os.environ.get("TF_CONFIG"):
+        meet(workers, worker)
+        # Nothing else ends the wait for a worker that dies right here.
+        faulthandler.dump_traceback_later(60, exit=True)
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        faulthandler.cancel_dump_traceback_later()
+        return strategy
+    # Logical devices: one CPU can pass for two.
+    devices = tf.config.list_logical_devices("GPU")
+    devices = devices or tf.config.list_logical_devices("CPU")
+    return tf.distribute.MirroredStrategy([device.name for device in devices])
+
+
+def check_batch_size(batch_size: int, number: int, what: str) -> None:
+    if batch_size < 1 or batch_size % number:
+        raise ValueError(
+            f"the batch size {batch_size} cannot be divided among {number} {what}: "
+            f"give a multiple of {number}."
+        )
+
+
+def agree(strategy: tf.distribute.Strategy, text: str) -> bool:
+    """Wait for all workers and return whether they hold the same text."""
+    number = int(hashlib.sha256(text.encode()).hexdigest()[:15], 16)
+    mine = strategy.experimental_distribute_values_from_function(
+        lambda _: tf.constant([number], tf.int64)
+    )
+    return len(np.unique(strategy.gather(mine, axis=0))) == 1
+
+
+def parts(strategy: tf.distribute.Strategy, images: tf.Tensor, masks: tf.Tensor, size):
+    """Give each device its part of a batch, a short one filled up with void photos."""
+    more = [[0, size - len(masks)], [0, 0], [0, 0]]
+    masks = tf.pad(masks, more, constant_values=pets.VOID)
+    images = tf.pad(images, [*more, [0, 0]])
+    share = size // strategy.num_replicas_in_sync
+
+    def part(context):
+        first = context.replica_id_in_sync_group * share
+        return images[first : first + share], masks[first : first + share]
+
+    return strategy.experimental_distribute_values_from_function(part)
+
+
+def num_valid(masks: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.cast(masks != pets.VOID, tf.float32))
+
+
+def step_of(strategy: tf.distribute.Strategy, model: keras.Model, optimizer):
+    """Return the function that trains on one batch and returns its loss."""
+
+    def on_device(part, valid):
+        images, masks = part
+        with tf.GradientTape() as tape:
+            outputs = tf.nest.flatten(model(images, training=True))
+            loss = tf.add_n([training.cross_entropy(masks, x) for x in outputs])
+            loss *= num_valid(masks) / valid  # from the part's mean to its share
+        variables = model.trainable_variables
+        gradients = tape.gradient(loss, variables)  # Keras adds them up over devices
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return loss
+
+    @tf.function
+    def step(batch, valid):
+        losses = strategy.run(on_device, args=(batch, valid))
+        return strategy.reduce("SUM", losses, axis=None)
+
+    return step
+
+
+def network(arguments: argparse.Namespace, steps: int):
+    """Build the network, and an optimiser as `training.fit` has it."""
+    model = fcn.build(
+        arguments.variant,
+        len(pets.CLASS_NAMES[arguments.task]),
+        fc_units=arguments.fc_units,
+        fc_kernel=1,
+        dropout=0.0,
+        weights=None if arguments.weights == "none" else arguments.weights,
+    )
+    training.freeze(model, (1, 2))
+    warmup = math.ceil(steps / 20)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, max(1, steps - warmup), alpha=0.02, warmup_target=1e-3, warmup_steps=warmup
+    )
+    optimizer = training.AdamW(schedule, weight_decay=1e-4)
+    optimizer.build(model.trainable_variables)
+    return model, optimizer
+
+
+def restored(out: pathlib.Path, settings: dict, **trained) -> tf.train.Checkpoint:
+    """Return what is in a checkpoint, with the values of the last one."""
+    text = json.dumps(settings)
+    done = tf.train.Checkpoint(
+        epoch=tf.Variable(0),
+        losses=tf.Variable(tf.zeros((settings["epochs"], settings["steps"]))),
+        settings=tf.Variable(text),
+        **trained,
+    )
+    last = tf.train.latest_checkpoint(out / "checkpoints")
+    if last:
+        key = "settings/.ATTRIBUTES/VARIABLE_VALUE"
+        if tf.train.load_variable(last, key).decode() != text:
+            raise ValueError(
+                f"{out} holds a run with other arguments or photos: give another --out."
+            )
+        done.restore(last).assert_consumed()
+    return done
+
+
+def write(done: tf.train.Checkpoint, out: pathlib.Path) -> None:
+    """Write the losses so far and a checkpoint."""
+    figures = json.loads(done.settings.numpy())
+    figures["losses"] = done.losses.numpy()[: int(done.epoch)].tolist()
+    (out / ".losses.json").write_text(json.dumps(figures) + "\n")
+    os.replace(out / ".losses.json", out / "losses.json")
+    tf.train.CheckpointManager(done, out / "checkpoints", max_to_keep=2).save()
+
+
+def set_up(arguments: argparse.Namespace, workers: list[str], worker: int):
+    """Join the other workers; return the strategy, data and all that is trained."""
+    check_batch_size(arguments.batch_size, len(workers), "workers")
+    print(f"worker {worker}: {environment.prepare(arguments.seed)}", flush=True)
+    strategy = joined(workers, worker)
+    check_batch_size(arguments.batch_size, strategy.num_replicas_in_sync, "devices")
+    names = ("task", "image_size", "batch_size", "seed", "data_dir")
+    options = {name: getattr(arguments, name) for name in names}
+    dataset = pets.load(
+        arguments.dataset, "trainval", augment=True, shuffle=True, **options
+    )
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    keras.utils.set_random_seed(arguments.seed)  # preparing photos uses numbers up
+    with strategy.scope():
+        model, optimizer = network(arguments, arguments.epochs * len(dataset))
+    settings = {
+        k: v for k, v in vars(arguments).items() if k not in ("out", "data_dir")
+    }
+    settings["dataset"] = pathlib.Path(arguments.dataset).name
+    settings["steps"] = len(dataset)
+    done = restored(arguments.out, settings, model=model, optimizer=optimizer)
+    if not agree(strategy, f"{settings} {int(done.epoch)}"):
+        raise ValueError(
+            "the workers differ in their arguments, photos or checkpoint: start all "
+            "with the same command, --out being a folder that all of them see."
+        )
+    return strategy, dataset, done
+
+
+def train(strategy, dataset, done, arguments: argparse.Namespace, chief: bool) -> None:
+    """Train from where the checkpoint stands to the end, and save the network."""
+    step = step_of(strategy, done.model, done.optimizer)
+    for epoch in range(int(done.epoch), arguments.epochs):
+        pets.set_epoch(dataset, epoch)
+        losses = []
+        for images, masks in dataset:
+            batch = parts(strategy, images, masks, arguments.batch_size)
+            losses.append(float(step(batch, tf.maximum(num_valid(masks), 1))))
+        done.losses[epoch].assign(losses)
+        done.epoch.assign(epoch + 1)
+        print(f"epoch {epoch + 1}: loss {np.mean(losses):.4f}", flush=True)
+        # TensorFlow wants all to write, since a variable may be spread over workers.
+        with tempfile.TemporaryDirectory() as unused:
+            write(done, arguments.out if chief else pathlib.Path(unused))
+    digest = hashlib.sha256(b"".join(w.tobytes() for w in done.model.get_weights()))
+    print(f"weights {digest.hexdigest()}", flush=True)
+    if chief:
+        training.save(done.model, arguments.out / "model.keras")
+    # Nobody leaves before the chief has saved: it would take that for a death.
+    if not agree(strategy, digest.hexdigest()):
+        raise RuntimeError("the workers ended with different weights")
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Train on one or several machines.")
+    parser.add_argument("--dataset", required=True, help="as in pets.load")
+    parser.add_argument("--task", default="trimap", choices=pets.CLASS_NAMES)
+    parser.add_argument("--variant", default="32s", choices=fcn.VARIANTS)
+    parser.add_argument("--image-size", type=int, default=160)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--batch-size", type=int, default=8, help="of all together")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--fc-units", type=int, default=512)
+    parser.add_argument("--weights", default="imagenet_convolutions", help="or none")
+    parser.add_argument("--data-dir", help="as in pets.load")
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    arguments = parser.parse_args()
+    if arguments.epochs < 1:
+        parser.error(f"--epochs is {arguments.epochs}: give 1 or more.")
+    return arguments
+
+
+def main() -> int:
+    arguments = parsed()
+    try:
+        try:
+            workers, worker = cluster()
+            ready = set_up(arguments, workers, worker)
+        except (ValueError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        train(*ready, arguments, chief=worker == 0)
+    except LOST:
+        if len(workers) == 1:
+            raise
+        print(
+            "error: another worker is lost: start all workers again with the same "
+            "command, the last checkpoint is used.",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(1)  # a clean end might wait for the one that is lost
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
