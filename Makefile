@@ -1,8 +1,10 @@
 # Everything here also runs without make: python tools/bootstrap.py, then python -m tools.NAME
 PYTHON ?= python3
 IN_VENV = .venv/bin/python
+PHOTOS ?= ../shared/oxford-pets-sample
+PRECISION ?= mixed_bfloat16
 
-.PHONY: run test test-long lab notebooks benchmarks clean
+.PHONY: run test test-long lab notebooks results benchmarks clean
 
 run: ## install, execute all notebooks at the size that fits this machine, show a table
 	@$(PYTHON) tools/bootstrap.py requirements.txt
@@ -26,6 +28,12 @@ lab: ## JupyterLab in the notebooks' folder
 notebooks: ## build the notebooks whose source changed
 	@$(PYTHON) tools/bootstrap.py requirements.txt requirements-dev.txt
 	@$(IN_VENV) -m tools.build_notebooks
+
+results: ## train again what results/ says of the drawings and of the photographs (hours)
+	@$(PYTHON) tools/bootstrap.py requirements.txt
+	$(IN_VENV) -m tools.reproduce --frozen --image-size 128 --batch-size 16 --epochs 4 4 4 --resume
+	$(IN_VENV) -m tools.reproduce --dataset $(PHOTOS) --task species --seeds 0 --epochs 2 2 8 --precision $(PRECISION) --no-control --resume
+	$(IN_VENV) -m tools.reproduce --dataset $(PHOTOS) --task trimap --precision $(PRECISION) --resume
 
 benchmarks: ## measure again what results/ says about speed (run on a quiet machine)
 	@$(PYTHON) tools/bootstrap.py requirements.txt

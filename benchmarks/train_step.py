@@ -4,8 +4,8 @@ Five ways to spend a second, in turn, run by run: a large matrix product (the ra
 cores reach at best); forward and backward pass of VGG16's convolutions alone; a
 training step of FCN-8s in a bare compiled loop; the same network, loss and optimiser
 through `fit`, fed from memory; and the whole thing as a reader runs it, photos
-augmented and metrics counted. Then the bare loop in each precision. Multiply-adds are
-counted from the layers' shapes. Writes results/train_step.json.
+augmented and metrics counted. Then the bare loop in each precision, and under XLA.
+Multiply-adds are counted from the layers' shapes. Writes results/train_step.json.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from utils import environment, fcn, metrics, pets, training, vgg16
+from utils import environment, fcn, metrics, pet_records, pets, training, vgg16
 
 CONVOLUTIONS = layers.Conv2D | layers.Conv2DTranspose
 
@@ -65,9 +65,8 @@ def convolutions(images: tf.Tensor) -> tuple[Callable[[], object], int]:
         return total + sum(tf.reduce_sum(g[..., 0]) for g in gradients)
 
     forward = multiply_adds(model, images)
-    first = (
-        int(np.prod(images.shape[:3])) * 9 * 3 * 64
-    )  # needs no gradient of the photo
+    # The first layer needs no gradient of the photo.
+    first = int(np.prod(images.shape[:3])) * 9 * 3 * 64
     return lambda: step().numpy(), 3 * forward - first
 
 
@@ -84,17 +83,18 @@ def network(arguments: argparse.Namespace) -> keras.Model:
         training.AdamW(1e-4),
         loss=training.SegmentationLoss(),
         metrics=[metrics.SegmentationMetrics(3)],
+        jit_compile="auto" if environment.on_gpu() else False,
     )
     return model
 
 
-def bare(model: keras.Model, images: tf.Tensor, masks: tf.Tensor):
+def bare(model: keras.Model, images: tf.Tensor, masks: tf.Tensor, xla: bool = False):
     """Return a compiled step of the network without anything around it."""
     loss = training.SegmentationLoss()
     optimizer = training.AdamW(1e-4)
     optimizer.build(model.trainable_variables)
 
-    @tf.function
+    @tf.function(jit_compile=xla)
     def step():
         with tf.GradientTape() as tape:
             value = loss(masks, model(images, training=True))
@@ -136,6 +136,7 @@ def main() -> None:
     )
     images, masks = next(iter(photos))
     held = tf.data.Dataset.from_tensors((images, masks)).repeat(arguments.steps)
+    held = pet_records.untuned(held)
     whole = photos.take(arguments.steps)
     model = network(arguments)
     convolve, convolve_macs = convolutions(images)
@@ -144,9 +145,13 @@ def main() -> None:
         "product": (product(4096), 4096**3, 3),
         "convolutions": (convolve, convolve_macs, arguments.steps),
         "bare": (bare(network(arguments), images, masks), 3 * forward, arguments.steps),
-        "fit": (lambda: model.fit(held, verbose=0), 3 * forward * arguments.steps, 1),
+        "fit": (
+            lambda: model.fit(held, verbose=0, shuffle=False),
+            3 * forward * arguments.steps,
+            1,
+        ),
         "whole": (
-            lambda: model.fit(whole, verbose=0),
+            lambda: model.fit(whole, verbose=0, shuffle=False),
             3 * forward * arguments.steps,
             1,
         ),
@@ -182,12 +187,13 @@ def main() -> None:
 
 
 def precisions(arguments, images, masks) -> dict[str, dict]:
-    """Time the bare step in each precision, in turn."""
+    """Time the bare step in each precision, and compiled by XLA, in turn."""
     steps = {}
     for policy in ("float32", "mixed_float16", "mixed_bfloat16"):
         keras.config.set_dtype_policy(policy)
         steps[policy] = bare(network(arguments), images, masks)
     keras.config.set_dtype_policy("float32")
+    steps["float32, XLA"] = bare(network(arguments), images, masks, xla=True)
     speeds = {policy: [] for policy in steps}
     for run in range(arguments.runs + 1):
         for policy, step in steps.items():

@@ -29,6 +29,7 @@ TAUGHT = {
     "02_dense_to_convolution": {"convolution_weights": "utils.surgery"},
     "03_upsampling": {"bilinear_kernel": "utils.surgery"},
     "04_fcn32s": dict.fromkeys(["cross_entropy", "check_mask"], "utils.training"),
+    "06_training_on_pets": {"dice": "utils.training"},
 }
 
 
@@ -56,6 +57,25 @@ def test_runs(stem, tmp_path):
 def test_runs_on_real_photographs(stem, sample, tmp_path):
     path = ROOT / "notebooks" / f"{stem}.ipynb"
     assert run_notebooks.run_one(path, {"DATASET": str(sample)}, tmp_path).error == ""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("stem", "epochs"),
+    [("04_fcn32s", 3), ("05_skip_connections", 2), ("06_training_on_pets", [2, 2, 2])],
+)
+def test_the_gpu_branch_runs(stem, epochs, tmp_path):
+    """As on a GPU: everything trained, augmented, compiled by XLA; only smaller."""
+    path = ROOT / "notebooks" / f"{stem}.ipynb"
+    parameters = {
+        "ON_GPU": True,
+        "DATASET": "synthetic_pets",
+        "IMAGE_SIZE": 64,
+        "FC_UNITS": 64,
+        "FC_KERNEL": 1,
+        "EPOCHS": epochs,
+    }
+    assert run_notebooks.run_one(path, parameters, tmp_path).error == ""
 
 
 def functions(source: str) -> dict[str, ast.FunctionDef]:

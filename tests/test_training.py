@@ -6,7 +6,6 @@ import official_folder
 import pytest
 import tensorflow as tf
 
-from tools import reproduce
 from utils import environment, fcn, pets, training, vgg16
 
 SLIM = {"fc_units": 16, "fc_kernel": 1, "weights": None}
@@ -229,43 +228,26 @@ def test_trained_keeps_each_stage_and_trains_none_twice(folder, data, monkeypatc
         training.trained("8", folder)
 
 
-# The tool that writes the results
+def test_trained_fine_tunes_everything_on_a_gpu(folder, data, monkeypatch):
+    monkeypatch.setattr(environment, "on_gpu", lambda: True)
+    monkeypatch.setattr(vgg16, "BLOCKS", ((1, 4), (1, 4), (1, 8), (1, 8), (1, 8)))
+    monkeypatch.setattr(vgg16, "load_imagenet_weights", lambda model: None)
+    seen = []
+    fit = training.fit
 
+    def watched(model, train, **options):
+        before = model.get_weights()
+        history = fit(model, train, **options)
+        seen.append((model, train, before))
+        return history
 
-def seeds(*rows):
-    return {
-        str(number): {"test": {k: {"mean_iou": v} for k, v in row.items()}}
-        for number, row in enumerate(rows)
-    }
-
-
-def test_order_is_wanted_seed_by_seed_and_beyond_their_range():
-    good = {"32s": 0.5, "16s": 0.6, "8s": 0.7}
-    assert reproduce.out_of_order(seeds(good, good)) == []
-    worse = {"32s": 0.5, "16s": 0.6, "8s": 0.59}
-    (one, two) = reproduce.out_of_order(seeds(good, worse))
-    assert one == "seed 1: 8s is not above 16s"
-    assert two.startswith("8s is above 16s by 0.0450, no more than")
-
-
-TABLES = {
-    "oxford-pets-sample_trimap": ([0, 1, 2], 3),
-    "oxford-pets-sample_species": ([0], 3),
-    "synthetic_pets_trimap": ([0, 1, 2], 3),
-}
-
-
-@pytest.mark.parametrize("name", TABLES)
-def test_tables_are_whole_and_made_by_this_code(name):
-    wanted_seeds, num_classes = TABLES[name]
-    table = environment.results(name)
-    assert table["source"] == reproduce.source(), "run tools.reproduce again"
-    assert sorted(map(int, table["seeds"])) == wanted_seeds
-    for seed in table["seeds"].values():
-        assert set(reproduce.STAGES) <= set(seed["test"])
-        for figures in seed["test"].values():
-            assert len(figures["iou"]) == num_classes
-            assert figures["mean_iou"] == pytest.approx(np.mean(figures["iou"]))
-    assert table["summary"] == reproduce.summary(table["seeds"])
-    if table["task"] == "trimap":
-        assert reproduce.out_of_order(table["seeds"]) == []
+    monkeypatch.setattr(training, "fit", watched)
+    model = training.trained("16s", folder, image_size=32, epochs=3)
+    assert [fcn.variant_of(one) for one, _, _ in seen] == ["32s", "16s"]
+    network, train, before = seen[-1]
+    assert train.passes.augment and train.passes.shuffle
+    names = [w.path for w in network.weights]
+    moved = dict(zip(names, before, strict=True))
+    for weight in network.trainable_weights:
+        assert not np.array_equal(weight.numpy(), moved[weight.path]), weight.path
+    assert fcn.variant_of(model) == "16s"

@@ -2,33 +2,33 @@
 
     python -m tools.reproduce --dataset ../shared/oxford-pets-sample --task trimap
 
-For each seed the three stages are trained on trainval, each grown from the one before.
-Then the official test list is scored, once. Results go to results/NAME.json after each
-seed, the models of the first seed to build/models/. Last comes a control: the first
-seed's 32s and 16s go on training for as many steps as the 8s had in all. What the 8s is
-ahead of them by then is what skips buy.
+For each seed the three stages are trained on trainval, each grown from the one before;
+then the official test list is scored, once. Last comes a control: the first seed's 32s
+and 16s go on training for as many steps as the 8s had in all. What the 8s is ahead of
+them by then is what skips buy.
+
+Results go to results/NAME.json, after each seed; models to build/models/NAME/, with the
+checkpoints of what is under way. Stopped at any moment, the same command with --resume
+goes on, and ends with the weights it would have had. With a GPU everything is trained,
+at 224 px; without one, blocks 3 to 5 and a slim head, at 160 px.
 """
 
 import argparse
 import collections
 import itertools
+import json
+import os
 import pathlib
+import shutil
 import sys
-import time
 
 import keras
 import numpy as np
+import skimage.data
+import tensorflow as tf
 
-from utils import environment, fcn, pets, training
-
-STAGES = ("32s", "16s", "8s")
-# Chosen by trials on part of the sample's trainval photos.
-RECIPE = {
-    "learning_rate": 2e-3,
-    "backbone_factor": 0.1,
-    "weight_decay": 1e-4,
-    "dice_weight": 1.0,
-}
+from tools import recipe
+from utils import environment, hardware, pets, plots
 
 
 def describe(dataset: str) -> str:
@@ -43,92 +43,6 @@ def describe(dataset: str) -> str:
     if dataset == "synthetic_pets":
         return f"{count} drawn pictures"
     return f"{count} photographs, {len(breeds)} of 37 breeds"
-
-
-class Run:
-    """One seed: its data, and how long each stage took."""
-
-    def __init__(self, arguments: argparse.Namespace, seed: int):
-        self.frozen, self.batch_size = arguments.frozen, arguments.batch_size
-        self.seconds, self.cpu_seconds = {}, {}
-        self.seed = seed
-        keras.utils.set_random_seed(seed)
-        data = {"task": arguments.task, "image_size": arguments.image_size}
-        self.train = pets.load(
-            arguments.dataset,
-            "trainval",
-            batch_size=self.batch_size,
-            augment=not self.frozen,
-            shuffle=not self.frozen,
-            seed=seed,
-            **data,
-        )
-        self.test = pets.load(arguments.dataset, "test", batch_size=20, **data)
-        self.features = None
-
-    def fit(self, name: str, model: keras.Model, epochs: int) -> None:
-        """Train a model in place and note the time under `name`."""
-        wall, cpu = time.perf_counter(), time.process_time()
-        if self.frozen:
-            if self.features is None:
-                features = training.backbone_features(model, self.train)
-                self.features = features.shuffle(len(features), seed=self.seed).batch(
-                    self.batch_size
-                )
-            training.fit(training.heads(model), self.features, epochs=epochs)
-        else:
-            training.freeze(model, (1, 2))
-            training.fit(model, self.train, epochs=epochs, **RECIPE)
-        self.seconds[name] = round(time.perf_counter() - wall)
-        self.cpu_seconds[name] = round(time.process_time() - cpu)
-
-    def result(self, models: dict[str, keras.Model]) -> dict[str, dict]:
-        """Score the test photos with each model; nothing is chosen by it."""
-        test = {
-            key: training.evaluate(model, self.test) for key, model in models.items()
-        }
-        for key, figures in test.items():
-            print(f"seed {self.seed}: {key} test mean IoU {figures['mean_iou']:.4f}")
-        return {"test": test, "seconds": self.seconds, "cpu_seconds": self.cpu_seconds}
-
-
-def one_seed(arguments: argparse.Namespace, seed: int, name: str) -> dict:
-    """Train all stages of one seed; score the test photos at the end."""
-    run = Run(arguments, seed)
-    model = fcn.build(
-        "32s",
-        len(pets.CLASS_NAMES[arguments.task]),
-        fc_units=512,
-        fc_kernel=1,
-        weights="imagenet_convolutions",
-    )
-    models = {}
-    for stage, epochs in zip(STAGES, arguments.epochs, strict=True):
-        model = fcn.grow(model) if models else model
-        print(f"seed {seed}: {stage}, {epochs} epochs", flush=True)
-        run.fit(stage, model, epochs)
-        models[stage] = fcn.copied(model)
-    if seed == arguments.seeds[0]:
-        for stage in STAGES:
-            training.save(models[stage], saved(name, stage))
-    return run.result(models)
-
-
-def control(arguments: argparse.Namespace, name: str) -> dict:
-    """Train the first seed's 32s and 16s on, for as many steps as the 8s had."""
-    run = Run(arguments, arguments.seeds[0])
-    models = {}
-    for number, stage in enumerate(STAGES[:2], start=1):
-        epochs = sum(arguments.epochs[number:])
-        print(f"{stage} for {epochs} epochs more", flush=True)
-        models[f"{stage}_control"] = training.load(saved(name, stage))
-        run.fit(f"{stage}_control", models[f"{stage}_control"], epochs)
-    return run.result(models)
-
-
-def saved(name: str, stage: str) -> pathlib.Path:
-    """Say where the first seed's model of a stage is kept."""
-    return environment.ROOT / "build" / "models" / f"{name}_{stage}.keras"
 
 
 def summary(seeds: dict[str, dict]) -> dict:
@@ -147,10 +61,44 @@ def summary(seeds: dict[str, dict]) -> dict:
     }
 
 
+def table(figures: dict) -> str:
+    """Return the rows people compare: mean IoU, its range over seeds, minutes."""
+    first = next(iter(figures["seeds"].values()))
+    lines = ["network       mean IoU  range  seeds  minutes"]
+    for name, row in figures["summary"].items():
+        minutes = first["seconds"][name] / 60
+        lines.append(
+            f"{name:12}  {row['mean_iou']:8.4f}  {row['range']:.3f}  {row['seeds']:5}  "
+            f"{minutes:7.1f}"
+        )
+    return "\n".join(lines)
+
+
+def draw(models: dict[str, keras.Model], name: str, arguments) -> pathlib.Path:
+    """Draw scikit-image's cat and its masks by the three networks."""
+    names = pets.CLASS_NAMES[arguments.task]
+    cat = np.float32(skimage.data.chelsea())  # (300, 451, 3)
+    size = (arguments.image_size, round(arguments.image_size * 451 / 300))
+    small = tf.image.resize(cat[None], size, antialias=True)  # (1, H, W, 3)
+    figure, axes = plots.grid(1, 1 + len(models), size=2.6, aspect=300 / 451)
+    axes[0, 0].imshow(plots.photo(cat))
+    axes[0, 0].set_title("photo")
+    for axis, (stage, model) in zip(axes[0, 1:], models.items(), strict=True):
+        logits = tf.image.resize(model(small), cat.shape[:2])[0]  # (300, 451, C)
+        mask = np.argmax(logits, -1)
+        axis.imshow(plots.overlay(cat, mask, names=names))
+        axis.set_title(f"FCN-{stage}")
+    path = environment.ROOT / "notebooks" / "figures" / f"{name}.jpg"
+    temporary = path.with_name(f".{name}.{os.getpid()}.jpg")
+    figure.savefig(temporary, dpi=110, bbox_inches="tight", pil_kwargs={"quality": 85})
+    os.replace(temporary, path)
+    return path
+
+
 def out_of_order(seeds: dict[str, dict]) -> list[str]:
     """Say where a finer variant is not better, seed by seed and beyond their range."""
     problems = []
-    for coarse, fine in itertools.pairwise(STAGES):
+    for coarse, fine in itertools.pairwise(recipe.STAGES):
         problems += [
             f"seed {seed}: {fine} is not above {coarse}"
             for seed, result in seeds.items()
@@ -167,18 +115,15 @@ def out_of_order(seeds: dict[str, dict]) -> list[str]:
     return problems
 
 
-def source() -> str:
-    """Hash the code the figures come from."""
-    return environment.source_hash(*training.DEPENDS_ON, "tools/reproduce.py")
-
-
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train and score 32s, 16s and 8s.")
     parser.add_argument("--dataset", default="synthetic_pets", help="as in pets.load")
     parser.add_argument("--task", default="trimap", choices=pets.CLASS_NAMES)
-    parser.add_argument("--image-size", type=int, default=160)
     parser.add_argument(
-        "--epochs", type=int, nargs=3, default=(2, 2, 14), help="of the three stages"
+        "--image-size", type=int, default=224 if environment.on_gpu() else 160
+    )
+    parser.add_argument(
+        "--epochs", type=int, nargs=3, default=(2, 2, 16), help="of the three stages"
     )
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
@@ -188,22 +133,25 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--no-control", dest="control", action="store_false")
     parser.add_argument(
         "--precision",
-        default="float32",
-        help="Keras's dtype policy, mixed_bfloat16 say",
+        default=hardware.precision_policy(),
+        choices=hardware.POLICIES,
+        help="by the hardware, unless given",
     )
-    parser.add_argument("--resume", action="store_true", help="keep the seeds done")
-    parser.add_argument(
-        "--out", help="results/OUT.json; named after the data if absent"
-    )
-    return parser.parse_args()
+    parser.add_argument("--resume", action="store_true", help="go on where it stopped")
+    parser.add_argument("--out", help="NAME; of data and task unless given")
+    arguments = parser.parse_args()
+    for name in ("epochs", "seeds"):
+        least = 1 if name == "epochs" else 0
+        if min(getattr(arguments, name)) < least:
+            parser.error(f"--{name}: give whole numbers from {least} up.")
+    if arguments.out and pathlib.Path(arguments.out).name != arguments.out:
+        parser.error(f"--out is {arguments.out}: give a plain name, no folder.")
+    return arguments
 
 
-def main() -> int:
-    arguments = parsed()
-    keras.config.set_dtype_policy(arguments.precision)
-    name = arguments.out or f"{pathlib.Path(arguments.dataset).name}_{arguments.task}"
-    print(environment.prepare(arguments.seeds[0]), flush=True)
-    figures = {
+def settings(arguments: argparse.Namespace) -> dict:
+    """Return what decides the figures: equal settings and code, equal figures."""
+    return {
         "dataset": pathlib.Path(arguments.dataset).name,
         "data": describe(arguments.dataset),
         "task": arguments.task,
@@ -211,43 +159,83 @@ def main() -> int:
         "epochs": list(arguments.epochs),
         "batch_size": arguments.batch_size,
         "precision": arguments.precision,
-        "recipe": "heads on a frozen backbone" if arguments.frozen else RECIPE,
-        "source": source(),
-        "seeds": {},
+        "network": recipe.LARGE if environment.on_gpu() else recipe.SLIM,
+        "recipe": "heads on a frozen backbone" if arguments.frozen else recipe.RECIPE,
+        "source": recipe.source(),
     }
-    if arguments.resume:
-        figures["seeds"] = finished(name, figures)
-    for seed in arguments.seeds:
-        if str(seed) not in figures["seeds"]:
-            figures["seeds"][str(seed)] = one_seed(arguments, seed, name)
-            keras.backend.clear_session()
-        figures["summary"] = summary(figures["seeds"])
-        print(environment.write_results(name, figures), flush=True)
-    first = figures["seeds"][str(arguments.seeds[0])]
-    if arguments.control and "32s_control" not in first["test"]:
-        for key, part in control(arguments, name).items():
-            first[key] |= part
-        figures["summary"] = summary(figures["seeds"])
-        print(environment.write_results(name, figures), flush=True)
-    problems = out_of_order(figures["seeds"]) if arguments.task == "trimap" else []
-    if problems:
-        print(f"error: {'; '.join(problems)}.", file=sys.stderr)
-    return 1 if problems else 0
+
+
+def prepared(folder: pathlib.Path, wanted: dict, resume: bool) -> None:
+    """Make the folder of a run; going on, see that it is the same run."""
+    file = folder / "settings.json"
+    if not resume:
+        shutil.rmtree(folder, ignore_errors=True)
+    elif file.is_file() and json.loads(file.read_text()) != wanted:
+        raise ValueError(
+            f"{folder.relative_to(environment.ROOT)} holds a run of other settings, "
+            "data or code; run without --resume to start anew in its place."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    environment.write_json(file, wanted)
 
 
 def finished(name: str, wanted: dict) -> dict:
-    """Return the seeds an earlier run of the same settings and code has done."""
+    """Return the seeds that results/ has of the same settings and code."""
     try:
         earlier = environment.results(name)
     except FileNotFoundError:
         return {}
-    settings = [key for key in wanted if key != "seeds"]
-    if any(earlier.get(key) != wanted[key] for key in settings):
-        sys.exit(
-            f"error: results/{name}.json comes from other settings or code; run "
-            "without --resume to replace it."
-        )
-    return earlier["seeds"]
+    same = all(earlier.get(key) == value for key, value in wanted.items())
+    return earlier["seeds"] if same else {}
+
+
+def reproduce(arguments: argparse.Namespace) -> list[str]:
+    """Do it all; return what is out of order."""
+    keras.config.set_dtype_policy(arguments.precision)
+    print(environment.prepare(arguments.seeds[0], deterministic=True), flush=True)
+    name = arguments.out or f"{pathlib.Path(arguments.dataset).name}_{arguments.task}"
+    wanted = settings(arguments)
+    folder = environment.ROOT / "build" / "models" / name
+    prepared(folder, wanted, arguments.resume)
+    done = finished(name, wanted) if arguments.resume else {}
+    figures = {**wanted, "seeds": done}
+
+    def write() -> None:
+        figures["summary"] = summary(figures["seeds"])
+        figures["peak_memory_gb"] = round(hardware.peak_memory(), 2)
+        print(f"results/{environment.write_results(name, figures).name}", flush=True)
+
+    for seed in arguments.seeds:
+        if str(seed) not in figures["seeds"]:
+            run = recipe.Run(arguments, seed, folder / f"seed{seed}")
+            models = recipe.stages(run)
+            figures["seeds"][str(seed)] = run.result(models)
+            write()
+            if seed == arguments.seeds[0] and arguments.dataset != "synthetic_pets":
+                print(draw(models, name, arguments).name, flush=True)
+            keras.backend.clear_session()
+    first = arguments.seeds[0]
+    if arguments.control and "32s_control" not in figures["seeds"][str(first)]["test"]:
+        run = recipe.Run(arguments, first, folder / f"seed{first}")
+        for key, part in run.result(recipe.controls(run)).items():
+            figures["seeds"][str(first)][key] |= part
+        write()
+    print(table(figures))
+    return out_of_order(figures["seeds"]) if arguments.task == "trimap" else []
+
+
+def main() -> int:
+    try:
+        problems = reproduce(parsed())
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command with --resume goes on.", file=sys.stderr)
+        return 130
+    if problems:
+        print(f"error: {'; '.join(problems)}.", file=sys.stderr)
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

@@ -45,11 +45,13 @@ def versions() -> dict[str, str]:
     }
 
 
-def prepare(seed: int) -> str:
+def prepare(seed: int, deterministic: bool = False) -> str:
     """Seed Python, NumPy and TensorFlow, let GPU memory grow, and say what runs here.
 
     Args:
         seed: the one seed all random numbers come from.
+        deterministic: whether the same run must give the same bits on this machine,
+            even where that is slower.
 
     Returns:
         One line naming the device and the versions.
@@ -63,6 +65,8 @@ def prepare(seed: int) -> str:
         except RuntimeError:  # already in use: too late to change, and harmless
             break
     keras.utils.set_random_seed(seed)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
     listed = ", ".join(f"{name} {version}" for name, version in versions().items())
     return f"{device_name()}; {listed}; seed {seed}"
 
@@ -147,10 +151,19 @@ def write_results(name: str, figures: dict) -> pathlib.Path:
     """
     path = ROOT / "results" / f"{name}.json"
     made = {"command": command(), "device": device_name(), "versions": versions()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps({**made, **figures}, indent=1) + "\n")
-    os.replace(temporary, path)
+    write_json(path, {**made, **figures})
     return path
+
+
+def write_json(path: pathlib.Path, content: dict) -> None:
+    """Write a JSON file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def command() -> str:

@@ -92,18 +92,29 @@ class _Passes:
     """
 
     def __init__(
-        self, count: int, batch_size: int, augment: bool, shuffle: bool, seed: int
+        self,
+        file_names: np.ndarray,
+        batch_size: int,
+        augment: bool,
+        shuffle: bool,
+        seed: int,
     ):
-        self.count, self.batch_size = count, batch_size
+        self.file_names, self.count = file_names, len(file_names)
+        self.batch_size = batch_size
         self.augment, self.shuffle, self.seed = augment, shuffle, seed
         self.epoch = 0
+
+    def order(self, epoch: int) -> np.ndarray:
+        """Return the places (count,) in the split in the order of one pass."""
+        places = np.arange(self.count)
+        if self.shuffle:
+            places = np.random.default_rng([self.seed, epoch, 0]).permutation(places)
+        return places
 
     def __call__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (places (B,), random numbers (B, NUM_DRAWS)) for one pass."""
         epoch, self.epoch = self.epoch, self.epoch + 1
-        order = np.arange(self.count)
-        if self.shuffle:
-            order = np.random.default_rng([self.seed, epoch, 0]).permutation(order)
+        order = self.order(epoch)
         draws = np.zeros((self.count, augmentation.NUM_DRAWS), np.float32)
         if self.augment:
             generator = np.random.default_rng([self.seed, epoch, 1])
@@ -137,7 +148,7 @@ def _batches(
     path = records.prepared_path(dataset, data_dir, on_error)
     known = records.split_of(path, split)
     resized = records.fits(known.count, image_size)
-    passes = _Passes(known.count, batch_size, augment, shuffle, seed)
+    passes = _Passes(known.file_names, batch_size, augment, shuffle, seed)
 
     with tf.device("CPU:0"):  # a GPU has better things to hold
         images, masks = records.stored(path, split, image_size)
@@ -173,8 +184,9 @@ def _batches(
             .apply(
                 tf.data.experimental.assert_cardinality(-(-known.count // batch_size))
             )
-            .prefetch(tf.data.AUTOTUNE)
+            .prefetch(2)
         )
+    batches = records.untuned(batches)
     batches.passes = passes
     return batches
 
@@ -196,12 +208,43 @@ def set_epoch(dataset: tf.data.Dataset, epoch: int) -> None:
 
     Introduced in notebook 06.
     """
-    if not isinstance(getattr(dataset, "passes", None), _Passes):
+    _passes(dataset).epoch = epoch
+
+
+def file_names(dataset: tf.data.Dataset, epoch: int, batch: int) -> list[str]:
+    """Name the photos of one batch.
+
+    Args:
+        dataset: as `load` or `load_classification` returned it.
+        epoch: which pass, from 0 up.
+        batch: which batch of it, from 0 up.
+
+    Raises:
+        ValueError: the data set does not come from here.
+
+    Introduced in notebook 06.
+    """
+    passes = _passes(dataset)
+    first = batch * passes.batch_size
+    places = passes.order(epoch)[first : first + passes.batch_size]
+    return passes.file_names[places].tolist()
+
+
+def counts_passes(dataset: tf.data.Dataset) -> bool:
+    """Return whether `set_epoch` and `file_names` know this data set.
+
+    Introduced in notebook 06.
+    """
+    return isinstance(getattr(dataset, "passes", None), _Passes)
+
+
+def _passes(dataset: tf.data.Dataset) -> _Passes:
+    if not counts_passes(dataset):
         raise ValueError(
-            "this data set does not count its passes: call set_epoch on what load() "
-            "returned, before any further map, take or prefetch."
+            "this data set does not count its passes: give what load() returned, "
+            "before any further map, take or prefetch."
         )
-    dataset.passes.epoch = epoch
+    return dataset.passes
 
 
 def load(
@@ -358,4 +401,5 @@ def load_examples(
         }
 
     examples = records.split_of(path, split).examples()
-    return examples.map(complete, num_parallel_calls=records.PARALLEL_CALLS)
+    examples = examples.map(complete, num_parallel_calls=records.PARALLEL_CALLS)
+    return records.untuned(examples)

@@ -13,14 +13,15 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from utils import environment, fcn, pets
+from utils import callbacks as watching
+from utils import environment, fcn, pet_records, pets
 from utils.metrics import SegmentationMetrics
 
-DEPENDS_ON = (  # what a trained network does
+DEPENDS_ON = (  # what a trained network does; metrics are held to references by tests
     "utils/augment.py",
+    "utils/callbacks.py",
     "utils/fcn.py",
     "utils/imagenet.py",
-    "utils/metrics.py",
     "utils/pet_records.py",
     "utils/pets.py",
     "utils/surgery.py",
@@ -183,10 +184,15 @@ def fit(
     weight_decay: float = 1e-4,
     dice_weight: float = 0.0,
     validation: tf.data.Dataset | None = None,
+    checkpoints: str | os.PathLike | None = None,
+    seed: int = 0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     verbose: int | str = 2,
 ) -> dict[str, list]:
     """Train with AdamW, the rate warming up and then falling along a cosine.
+
+    Every epoch depends on (seed, epoch) alone, so that with `checkpoints` a run that
+    was killed, started again with the same arguments, ends as if nothing had happened.
 
     Args:
         model: of `fcn.build`, or the `heads` of one.
@@ -197,6 +203,9 @@ def fit(
         weight_decay: per step, times the learning rate.
         dice_weight: of the Dice loss that is added to cross-entropy.
         validation: batches like train, scored after each epoch.
+        checkpoints: a folder for this run; its state is kept there after each epoch,
+            and taken up again.
+        seed: of order, augmentation and dropout.
         callbacks: for `keras.Model.fit`.
         verbose: for `keras.Model.fit`.
 
@@ -205,7 +214,10 @@ def fit(
         those of `SegmentationMetrics`, for `at_once` of its `s8`.
 
     Raises:
-        ValueError: when the first batch holds an id that is no class.
+        ValueError: when the first batch holds an id that is no class, or `checkpoints`
+            belongs to another network.
+        FloatingPointError: when the loss is NaN; the message names the batch's files.
+        OSError: when a checkpoint cannot be written.
 
     Introduced in notebook 04.
     """
@@ -228,21 +240,30 @@ def fit(
         AdamW(schedule, backbone_factor, weight_decay=weight_decay),
         loss={name: loss for name in names} if names else loss,
         metrics={"s8": [metric]} if names else [metric],
-        # XLA, Keras's default, halves the speed of these convolutions on a CPU.
+        # XLA, Keras's default, is slower on a CPU: see benchmarks/train_step.py.
         jit_compile="auto" if environment.on_gpu() else False,
     )
+    watch = [
+        watching.RepeatableEpochs(train, seed),
+        watching.StopAtNaN(train),
+        *callbacks,
+    ]
+    kept = watching.Checkpoints(checkpoints, model) if checkpoints else None
+    if kept:
+        watch.append(kept)
     if names:
         train = train.map(functools.partial(_for_all, names))
         validation = validation and validation.map(functools.partial(_for_all, names))
     history = model.fit(
         train,
         epochs=epochs,
+        initial_epoch=kept.epoch if kept else 0,
         validation_data=validation,
-        callbacks=list(callbacks),
+        callbacks=watch,
         shuffle=False,  # the data set does that itself
         verbose=verbose,
     )
-    return history.history
+    return kept.history if kept else history.history
 
 
 def _for_all(names, inputs, mask):
@@ -327,7 +348,7 @@ def backbone_features(model: keras.Model, dataset: tf.data.Dataset) -> tf.data.D
         beyond = [[0, 0], [0, height - masks.shape[1]], [0, width - masks.shape[2]]]
         parts.append((features, tf.pad(masks, beyond, constant_values=pets.VOID)))
     joined = tf.nest.map_structure(lambda *arrays: tf.concat(arrays, 0), *parts)
-    return tf.data.Dataset.from_tensor_slices(joined)
+    return pet_records.untuned(tf.data.Dataset.from_tensor_slices(joined))
 
 
 def _pools(model: keras.Model) -> list[keras.KerasTensor]:

@@ -399,8 +399,8 @@ pools, _ = next(iter(features))
 print("pool3, pool4, pool5:", *(pool.shape for pool in pools))
 
 # %% [markdown]
-# One argument needs a word: Keras compiles with XLA by default, which on a CPU made the
-# training step of FCN-8s half as fast in our trials. So `jit_compile` is on with a GPU only.
+# One argument needs a word: Keras compiles with XLA by default, which makes these networks
+# slower on a CPU (notebook 06 has the figures). So `jit_compile` is on with a GPU only.
 
 # %%
 rest = training.heads(model)
@@ -465,6 +465,9 @@ if not ON_GPU:
 trainable = model if ON_GPU else training.heads(model)
 trained = sum(ops.size(w) for w in trainable.trainable_weights)
 print(f"{len(train)} steps an epoch, {trained:,} weights to train")
+
+# %% [markdown]
+# Compile with the loss of section 4 and the metric, and go:
 
 # %%
 trainable.compile(

@@ -1,0 +1,131 @@
+"""Precision by the hardware, memory against counting and measuring, GPU sizes."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import ROOT
+
+from utils import fcn, hardware, training
+
+
+@pytest.mark.parametrize(
+    ("capability", "policy"),
+    [
+        (None, "float32"),
+        ((6, 1), "float32"),
+        ((7, 0), "mixed_float16"),
+        ((7, 5), "mixed_float16"),
+        ((8, 0), "mixed_bfloat16"),
+        ((9, 0), "mixed_bfloat16"),
+    ],
+)
+def test_precision_follows_the_hardware(monkeypatch, capability, policy):
+    gpus = [] if capability is None else ["a GPU"]
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: gpus)
+    monkeypatch.setattr(
+        tf.config.experimental,
+        "get_device_details",
+        lambda gpu: {"compute_capability": capability},
+    )
+    assert hardware.precision_policy() == policy
+
+
+def test_one_device_needs_no_strategy(monkeypatch):
+    assert hardware.strategy().num_replicas_in_sync == 1
+    asked = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a", "b"])
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: asked.append(1))
+    hardware.strategy()
+    assert asked == [1]
+
+
+def test_memory_is_the_sum_of_its_parts():
+    """Counted by hand for FCN-32s of 8 units: VGG16's maps, then 1x1 cells at 32 px."""
+    model = fcn.build("32s", 3, fc_units=8, fc_kernel=1, weights=None)
+    found = hardware.training_memory(model, 32, 2)
+    trained = 14_714_688 + (512 * 8 + 8) + (8 * 8 + 8) + (8 * 3 + 3)
+    fixed = 3 + 64 * 64 * 3 * 3  # the mean colour, and the kernel of the enlargement
+    assert found["weights"] == pytest.approx(4e-9 * (trained + fixed))
+    assert found["gradients"] == pytest.approx(4e-9 * trained)
+    assert found["optimizer"] == pytest.approx(8e-9 * trained)
+    maps = sum(
+        side**2 * channels * depth
+        for side, channels, depth in (
+            (32, 64, 2), (16, 64, 1), (16, 128, 2), (8, 128, 1), (8, 256, 3),
+            (4, 256, 1), (4, 512, 3), (2, 512, 1), (2, 512, 3), (1, 512, 1),
+            (1, 512, 1),  # rescaled
+            (1, 8, 4),  # fc6, fc7 and their dropouts
+            (1, 3, 1), (3, 3, 1), (96, 3, 1), (32, 3, 2),  # scores, up to the photo
+        )
+    )  # fmt: skip
+    assert found["activations"] == pytest.approx(2 * 4e-9 * maps)
+    largest = 512 * 512 * 9
+    assert found["passing"] == pytest.approx(
+        12e-9 * largest + 2 * 2 * 4e-9 * 32 * 32 * 64
+    )
+    parts = [value for name, value in found.items() if name != "total"]
+    assert found["total"] == pytest.approx(sum(parts))
+
+
+def test_less_is_kept_of_frozen_blocks_and_of_sixteen_bits():
+    slim = {"fc_units": 512, "fc_kernel": 1, "weights": None}
+    model = fcn.build("8s", 3, **slim)
+    whole = hardware.training_memory(model, 224, 4)
+    training.freeze(model, (1, 2))
+    frozen = hardware.training_memory(model, 224, 4)
+    assert frozen["activations"] < 0.4 * whole["activations"]
+    assert frozen["weights"] == whole["weights"]
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        half = hardware.training_memory(fcn.build("8s", 3, **slim), 224, 4)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert 0.5 < half["activations"] / whole["activations"] < 0.6
+    assert half["weights"] > whole["weights"]
+
+
+# The three stages as a GPU would train them, two steps each, and what that takes.
+GPU_SIZES = """
+import json
+import keras
+import numpy as np
+import tensorflow as tf
+from utils import fcn, hardware, training
+
+keras.config.set_dtype_policy("mixed_float16")
+random = np.random.default_rng(0)
+images = random.uniform(0, 255, (1, 224, 224, 3)).astype("float32")
+masks = np.zeros((1, 224, 224), "int32")
+masks[:, 60:160, 60:160] = 1
+steps = tf.data.Dataset.from_tensors((images, masks)).repeat(2)
+model, losses = fcn.build("32s", 3, weights=None), []
+before = hardware.peak_memory()
+for stage in ("32s", "16s", "8s"):
+    model = fcn.grow(model) if losses else model
+    losses.append(training.fit(model, steps, epochs=1, verbose=0)["loss"][0])
+print(json.dumps({
+    "losses": losses,
+    "layers": [layer.compute_dtype for layer in model.layers],
+    "one": hardware.training_memory(model, 224, 1)["total"],
+    "sixteen": hardware.training_memory(model, 224, 16)["total"],
+    "measured": hardware.peak_memory(),
+}))
+"""
+
+
+def test_the_sizes_for_a_gpu_train_and_fit_into_16_gb():
+    done = subprocess.run(
+        [sys.executable, "-c", GPU_SIZES], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert np.isfinite(found["losses"]).all()
+    assert "float16" in found["layers"] and "float32" in found["layers"]
+    assert found["one"] < found["sixteen"] < 16 * 0.67  # a third left as a margin
+    # Three networks of 0.5 GB and their optimisers are alive at the end.
+    assert found["one"] < found["measured"] < 16

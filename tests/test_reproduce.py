@@ -1,0 +1,268 @@
+"""The tool behind the tables: killed, out of disk, resumed; and what it refuses."""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import official_folder
+import pytest
+from conftest import ROOT
+
+from tools import recipe, reproduce
+from utils import environment, hardware, pets, training
+
+# The whole tool on a VGG16 of few channels, at home in a folder of the test's. A photo
+# of 32 px takes a moment; sleeping makes a run long enough to be hit anywhere.
+PROGRAM = """
+import pathlib, resource, signal, sys, time
+from tools import recipe, reproduce
+from utils import callbacks, environment, pet_records, vgg16
+vgg16.BLOCKS = ((2, 4), (2, 8), (3, 8), (3, 16), (3, 16))
+environment.ROOT = pathlib.Path.cwd()
+environment.CACHE = pet_records.CACHE = environment.ROOT / "cache"
+(environment.ROOT / "notebooks" / "figures").mkdir(parents=True, exist_ok=True)
+recipe.SLIM = {{"fc_units": 8, "fc_kernel": 1, "weights": None}}
+recipe.source = lambda: "tested"
+largest = {largest}
+if largest:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
+saved = callbacks.Checkpoints.on_epoch_end
+def slowly(*arguments, **options):
+    saved(*arguments, **options)
+    time.sleep({pause})
+callbacks.Checkpoints.on_epoch_end = slowly
+sys.exit(reproduce.main())
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return official_folder.make(tmp_path_factory.mktemp("official") / "pets")
+
+
+def start(home, folder, *words, pause=0.0, largest=0):
+    """Start the tool as a process; stdout and stderr go to files in its home."""
+    home.mkdir(exist_ok=True)
+    options = {
+        "--dataset": folder,
+        "--image-size": 32,
+        "--epochs": "2 2 2",
+        "--seeds": "3",
+        "--batch-size": 4,
+        "--out": "tiny",
+    }
+    arguments = [
+        w for pair in options.items() for part in pair for w in str(part).split()
+    ]
+    with open(home / "out", "a") as out, open(home / "error", "w") as error:
+        return subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                PROGRAM.format(pause=pause, largest=largest),
+                *arguments,
+                *words,
+            ],
+            cwd=home,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=out,
+            stderr=error,
+        )
+
+
+def errors(home):
+    """Return what the tool itself said on stderr; TensorFlow logs there too."""
+    lines = (home / "error").read_text().splitlines()
+    assert not any("Traceback" in line for line in lines), "\n".join(lines)
+    return [line for line in lines if line.startswith(("error:", "stopped"))]
+
+
+def weights(home):
+    """Hash the weights of every model of a run."""
+    found = {}
+    for path in sorted((home / "build" / "models" / "tiny" / "seed3").glob("*.keras")):
+        arrays = training.load(path).get_weights()
+        found[path.stem] = hashlib.sha256(
+            b"".join(array.tobytes() for array in arrays)
+        ).hexdigest()
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(folder, tmp_path_factory):
+    """The home of a run that nothing has disturbed."""
+    home = tmp_path_factory.mktemp("whole")
+    assert start(home, folder).wait(timeout=300) in (0, 1)  # 1: 8s not above 16s
+    return home
+
+
+def test_everything_is_written(whole):
+    table = json.loads((whole / "results" / "tiny.json").read_text())
+    assert sorted(table["seeds"]["3"]["test"]) == sorted(recipe.ORDER)
+    assert table["summary"] == reproduce.summary(table["seeds"])
+    assert 0.1 < table["peak_memory_gb"] < 20
+    assert sorted(weights(whole)) == sorted(recipe.ORDER)
+    assert (whole / "notebooks" / "figures" / "tiny.jpg").stat().st_size > 1000
+    said = (whole / "out").read_text()
+    for name in recipe.ORDER:
+        assert table["seeds"]["3"]["photos_per_s"][name] > 0
+        assert said.count(f"seed 3: {name} test mean IoU") == 1
+    # What was scored is what was saved.
+    model = training.load(whole / "build" / "models" / "tiny" / "seed3" / "8s.keras")
+    assert model.output.shape[-1] == 3
+
+
+def run_with_kills(home, folder, times, generator):
+    """Kill the run this often at random moments, then let it end."""
+    for _ in range(times):
+        process = start(home, folder, "--resume", pause=0.5)
+        started = home / "build" / "models" / "tiny" / "settings.json"
+        while not started.is_file() and process.poll() is None:
+            time.sleep(0.1)
+        time.sleep(generator.uniform(0, 9))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert start(home, folder, "--resume").wait(timeout=300) in (0, 1)
+
+
+def test_killed_and_resumed_it_ends_with_the_same_weights(whole, folder, tmp_path):
+    generator = random.Random()
+    state = generator.getstate()[1][:2]
+    run_with_kills(tmp_path, folder, 2, generator)
+    assert weights(tmp_path) == weights(whole), f"random state {state}"
+    tables = [
+        json.loads((home / "results" / "tiny.json").read_text())["seeds"]["3"]["test"]
+        for home in (tmp_path, whole)
+    ]
+    assert tables[0] == tables[1]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("number", range(3))
+def test_killed_many_times(whole, folder, tmp_path, number):
+    run_with_kills(tmp_path, folder, 6, random.Random())
+    assert weights(tmp_path) == weights(whole)
+
+
+def test_a_full_disk_is_said_and_costs_no_checkpoint(whole, folder, tmp_path):
+    # Room for settings and photos, not for the second checkpoint's larger stages.
+    process = start(tmp_path, folder, pause=0.0)
+    kept = tmp_path / "build" / "models" / "tiny" / "seed3"
+    while not (kept / "32s.keras").is_file() and process.poll() is None:
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    before = sorted(path.name for path in kept.glob("*.keras"))
+    assert before
+    assert start(tmp_path, folder, "--resume", largest=20_000).wait(timeout=300) == 2
+    (sentence,) = errors(tmp_path)
+    assert "cannot be written" in sentence and "make room" in sentence
+    assert sorted(path.name for path in kept.glob("*.keras")) == before
+    assert start(tmp_path, folder, "--resume").wait(timeout=300) in (0, 1)
+    assert weights(tmp_path) == weights(whole)
+
+
+def refused(monkeypatch, capsys, tmp_path, folder, *words):
+    """Run the tool in this process up to its refusal; return the sentence."""
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.setattr(environment, "prepare", lambda *_, **__: "")
+    monkeypatch.setattr(recipe, "source", lambda: "tested")
+    monkeypatch.setattr(pets.records, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(
+        sys, "argv", ["reproduce", "--dataset", str(folder), "--out", "tiny", *words]
+    )
+    code = reproduce.main()
+    (sentence,) = capsys.readouterr().err.splitlines()
+    return code, sentence
+
+
+def test_other_settings_are_not_resumed(monkeypatch, capsys, tmp_path, folder):
+    models = tmp_path / "build" / "models" / "tiny"
+    models.mkdir(parents=True)
+    (models / "settings.json").write_text("{}")
+    code, sentence = refused(monkeypatch, capsys, tmp_path, folder, "--resume")
+    assert code == 2 and "holds a run of other settings" in sentence
+    assert (models / "settings.json").read_text() == "{}"
+
+
+def test_a_folder_that_cannot_be_made_is_named(monkeypatch, capsys, tmp_path, folder):
+    (tmp_path / "build").write_text("a file in the way")
+    code, sentence = refused(monkeypatch, capsys, tmp_path, folder)
+    assert code == 2 and "build" in sentence
+
+
+def test_unknown_data_is_refused(monkeypatch, capsys, tmp_path):
+    code, sentence = refused(monkeypatch, capsys, tmp_path, "nowhere")
+    assert code == 2 and "unknown data set 'nowhere'" in sentence
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--epochs", "0", "1", "1"],
+        ["--seeds", "-1"],
+        ["--out", "a/b"],
+        ["--task", "nonsense"],
+        ["--precision", "float8"],
+    ],
+)
+def test_wrong_usage_is_refused(monkeypatch, capsys, words):
+    monkeypatch.setattr(sys, "argv", ["reproduce", *words])
+    with pytest.raises(SystemExit, match="2"):
+        reproduce.main()
+    assert words[0] in capsys.readouterr().err
+
+
+# Its tables
+
+
+def seeds(*rows):
+    return {
+        str(number): {"test": {k: {"mean_iou": v} for k, v in row.items()}}
+        for number, row in enumerate(rows)
+    }
+
+
+def test_order_is_wanted_seed_by_seed_and_beyond_their_range():
+    good = {"32s": 0.5, "16s": 0.6, "8s": 0.7}
+    assert reproduce.out_of_order(seeds(good, good)) == []
+    worse = {"32s": 0.5, "16s": 0.6, "8s": 0.59}
+    (one, two) = reproduce.out_of_order(seeds(good, worse))
+    assert one == "seed 1: 8s is not above 16s"
+    assert two.startswith("8s is above 16s by 0.0450, no more than")
+
+
+TABLES = {
+    "oxford-pets-sample_trimap": ([0, 1, 2], 3),
+    "oxford-pets-sample_species": ([0], 3),
+    "synthetic_pets_trimap": ([0, 1, 2], 3),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_are_whole_and_made_by_this_code(name):
+    wanted_seeds, num_classes = TABLES[name]
+    table = environment.results(name)
+    assert table["source"] == recipe.source(), "run tools.reproduce again"
+    assert sorted(map(int, table["seeds"])) == wanted_seeds
+    for seed in table["seeds"].values():
+        assert set(recipe.STAGES) <= set(seed["test"])
+        for figures in seed["test"].values():
+            assert len(figures["iou"]) == num_classes
+            assert figures["mean_iou"] == pytest.approx(np.mean(figures["iou"]))
+    assert table["summary"] == reproduce.summary(table["seeds"])
+    if table["task"] == "trimap":
+        assert {"32s_control", "16s_control"} <= set(table["summary"])
+        assert reproduce.out_of_order(table["seeds"]) == []
+
+
+def test_precision_is_the_hardware_s_unless_given(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["reproduce"])
+    assert reproduce.parsed().precision == hardware.precision_policy()

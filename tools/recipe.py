@@ -1,0 +1,150 @@
+"""The recipe behind the tables: three stages, each grown from the one before.
+
+`tools.reproduce` runs it for several seeds and writes down what came of it. Everything
+that decides a figure is here and in `training.DEPENDS_ON`, and `source()` hashes that.
+"""
+
+import argparse
+import functools
+import json
+import pathlib
+import shutil
+import time
+from collections.abc import Callable
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from utils import environment, fcn, pets, training
+
+STAGES = ("32s", "16s", "8s")
+ORDER = (*STAGES, "32s_control", "16s_control")
+RECIPE = {  # chosen by trials on part of the sample's trainval photos
+    "learning_rate": 2e-3,
+    "backbone_factor": 0.1,
+    "weight_decay": 1e-4,
+    "dice_weight": 1.0,
+}
+LARGE = {"fc_units": 4096, "fc_kernel": 7, "weights": "imagenet"}
+SLIM = {"fc_units": 512, "fc_kernel": 1, "weights": "imagenet_convolutions"}
+
+
+class Clock(keras.callbacks.Callback):
+    """Adds to what is measured in an epoch how long it took."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.started = time.perf_counter(), time.process_time()
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["seconds"] = time.perf_counter() - self.started[0]
+        logs["cpu_seconds"] = time.process_time() - self.started[1]
+
+
+class Run:
+    """One seed: its data, and a folder with a model for each stage that is done."""
+
+    def __init__(self, arguments: argparse.Namespace, seed: int, folder: pathlib.Path):
+        self.arguments, self.seed, self.folder = arguments, seed, folder
+        self.data = {"task": arguments.task, "image_size": arguments.image_size}
+        self.features = None
+
+    def photos(self, seed: int) -> tf.data.Dataset:
+        """Return the photos to train on, in an order of their own for each seed."""
+        return pets.load(
+            self.arguments.dataset,
+            "trainval",
+            batch_size=self.arguments.batch_size,
+            augment=not self.arguments.frozen,
+            shuffle=not self.arguments.frozen,
+            seed=seed,
+            **self.data,
+        )
+
+    def stage(
+        self, name: str, start: Callable[[], keras.Model], epochs: int
+    ) -> keras.Model:
+        """Return the model of a stage, trained from `start()` unless that is done."""
+        path = self.folder / f"{name}.keras"
+        if not path.is_file():
+            print(f"seed {self.seed}: {name}, {epochs} epochs", flush=True)
+            # All random numbers of a stage follow from the two, wherever a run starts.
+            seed = 100 * self.seed + ORDER.index(name)
+            keras.utils.set_random_seed(seed)
+            model = start()
+            history = self.fit(name, model, epochs, seed)
+            environment.write_json(path.with_suffix(".json"), history)
+            training.save(model, path)
+            shutil.rmtree(self.checkpoints(name), ignore_errors=True)
+        # Also when it was trained just now: so a resumed run cannot differ.
+        return training.load(path)
+
+    def checkpoints(self, name: str) -> pathlib.Path:
+        return self.folder / f"{name}_checkpoints"
+
+    def fit(self, name: str, model: keras.Model, epochs: int, seed: int) -> dict:
+        """Train a model in place; return what was measured, a list for each name."""
+        photos, options = self.photos(seed), {"epochs": epochs, "seed": seed}
+        if self.arguments.frozen:  # seconds, so a stage is done whole or again
+            training.freeze(model, (1, 2, 3, 4, 5))
+            # What the frozen backbone says is the same in all stages.
+            self.features = self.features or training.backbone_features(model, photos)
+            batches = self.features.shuffle(len(self.features), seed).batch(
+                self.arguments.batch_size
+            )
+            model = training.heads(model)
+            return training.fit(model, batches, callbacks=[Clock()], **options)
+        training.freeze(model, () if environment.on_gpu() else (1, 2))
+        return training.fit(
+            model,
+            photos,
+            checkpoints=self.checkpoints(name),
+            callbacks=[Clock()],
+            **options,
+            **RECIPE,
+        )
+
+    def result(self, models: dict[str, keras.Model]) -> dict[str, dict]:
+        """Score the test photos with each model; nothing is chosen by it."""
+        test = pets.load(self.arguments.dataset, "test", batch_size=20, **self.data)
+        scored = {name: training.evaluate(m, test) for name, m in models.items()}
+        parts = {"test": scored, "seconds": {}, "cpu_seconds": {}, "photos_per_s": {}}
+        count = len(self.photos(0).passes.file_names)
+        for name, figures in scored.items():
+            print(f"seed {self.seed}: {name} test mean IoU {figures['mean_iou']:.4f}")
+            history = json.loads((self.folder / f"{name}.json").read_text())
+            for unit in ("seconds", "cpu_seconds"):
+                parts[unit][name] = round(sum(history[unit]))
+            speeds = count / np.array(history["seconds"])
+            parts["photos_per_s"][name] = round(float(np.median(speeds)), 2)
+        return parts
+
+
+def stages(run: Run) -> dict[str, keras.Model]:
+    """Train the three stages, each from the one before."""
+    arguments, models = run.arguments, {}
+    options = LARGE if environment.on_gpu() else SLIM
+    num_classes = len(pets.CLASS_NAMES[arguments.task])
+    start = functools.partial(fcn.build, "32s", num_classes, **options)
+    for name, epochs in zip(STAGES, arguments.epochs, strict=True):
+        models[name] = run.stage(name, start, epochs)
+        start = functools.partial(fcn.grow, models[name])
+    return models
+
+
+def controls(run: Run) -> dict[str, keras.Model]:
+    """Train 32s and 16s on, for as many epochs as the 8s had in all."""
+    models, epochs = stages(run), run.arguments.epochs
+    return {
+        f"{name}_control": run.stage(
+            f"{name}_control",
+            functools.partial(fcn.copied, models[name]),
+            sum(epochs[number:]),
+        )
+        for number, name in enumerate(STAGES[:2], start=1)
+    }
+
+
+def source() -> str:
+    """Hash the code the figures come from."""
+    return environment.source_hash(*training.DEPENDS_ON, "tools/recipe.py")
