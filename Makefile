@@ -32,7 +32,7 @@ notebooks: ## build the notebooks whose source changed
 results: ## train again what results/ says of the drawings and of the photographs (hours)
 	@$(PYTHON) tools/bootstrap.py requirements.txt
 	$(IN_VENV) -m tools.reproduce --frozen --image-size 128 --batch-size 16 --epochs 4 4 4 --resume
-	$(IN_VENV) -m tools.reproduce --dataset $(PHOTOS) --task species --seeds 0 --epochs 2 2 8 --precision $(PRECISION) --no-control --resume
+	$(IN_VENV) -m tools.reproduce --dataset $(PHOTOS) --task species --seeds 0 --precision $(PRECISION) --no-control --resume
 	$(IN_VENV) -m tools.reproduce --dataset $(PHOTOS) --task trimap --precision $(PRECISION) --resume
 
 benchmarks: ## measure again what results/ says about speed (run on a quiet machine)

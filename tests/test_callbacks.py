@@ -1,10 +1,15 @@
 """Runs that stop and go on, losses that are no number, and pictures for TensorBoard."""
 
+import json
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import official_folder
 import pytest
 import tensorflow as tf
+from conftest import ROOT
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from utils import callbacks, fcn, pets, training, vgg16
@@ -71,21 +76,17 @@ def test_a_run_goes_on_as_if_nothing_had_happened(photos, tmp_path, policy):
         again = training.fit(
             resumed, photos, checkpoints=tmp_path / "broken", **options
         )
+        # What is done is not done again.
+        finished = network()
+        last = training.fit(
+            finished, photos, checkpoints=tmp_path / "broken", **options
+        )
     finally:
         keras.config.set_dtype_policy("float32")
-    assert again == told and len(told["loss"]) == EPOCHS
-    for one, two, three in zip(
-        whole.get_weights(), plain.get_weights(), resumed.get_weights(), strict=True
-    ):
-        np.testing.assert_array_equal(one, two)
-        np.testing.assert_array_equal(one, three)
-    # What is done is not done again.
-    finished = network()
-    assert (
-        training.fit(finished, photos, checkpoints=tmp_path / "broken", **options)
-        == told
-    )
-    np.testing.assert_array_equal(finished.get_weights()[1], whole.get_weights()[1])
+    assert last == again == told and len(told["loss"]) == EPOCHS
+    for other in (plain, resumed, finished):
+        for one, two in zip(whole.get_weights(), other.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, two)
 
 
 def test_other_seeds_give_other_runs(photos):
@@ -121,58 +122,67 @@ def test_a_folder_that_cannot_be_written_is_named(photos, tmp_path):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_loss_that_is_no_number_names_the_files(folder, photos, tmp_path, value):
+def test_a_loss_that_is_no_number_names_the_files(folder, tmp_path, value):
     """One photo of twelve is poisoned; which batch it is in depends on the order."""
-    names = [
-        row["file_name"].decode()
-        for row in pets.load_examples(
-            folder, "trainval", data_dir=tmp_path / "tfds"
-        ).as_numpy_iterator()
-    ]
-    plain = pets.load(
-        folder, "trainval", image_size=48, batch_size=12, data_dir=tmp_path / "tfds"
-    )
+    options = {"data_dir": tmp_path / "tfds"}
+    rows = pets.load_examples(folder, "trainval", **options).as_numpy_iterator()
+    names = [row["file_name"].decode() for row in rows]
+    options |= {"image_size": 48}
+    plain = pets.load(folder, "trainval", batch_size=12, **options)
     means = next(iter(plain))[0].numpy().mean((1, 2))  # tells the photos apart
-    shuffled = pets.load(
-        folder,
-        "trainval",
-        image_size=48,
-        batch_size=4,
-        shuffle=True,
-        data_dir=tmp_path / "tfds",
-    )
+    shuffled = pets.load(folder, "trainval", batch_size=4, shuffle=True, **options)
 
-    def poisoned(mask, logits):
-        return tf.reduce_mean(logits**2)
+    def poison(images):
+        apart = keras.ops.abs(keras.ops.mean(images, (1, 2)) - means[7])
+        found = keras.ops.all(apart < 1e-3, axis=-1)
+        return images + keras.ops.where(found, value, 0.0)[:, None, None, None]
 
     inputs = keras.Input((48, 48, 3))
-    bad = keras.ops.convert_to_tensor(means[7])
-
-    def poison(x):
-        near = keras.ops.all(
-            keras.ops.abs(keras.ops.mean(x, (1, 2)) - bad) < 1e-3, axis=-1
-        )
-        return x + keras.ops.where(near, value, 0.0)[:, None, None, None]
-
     model = keras.Model(inputs, keras.layers.Lambda(poison)(inputs))
-    model.compile("sgd", poisoned, jit_compile=False)
+    model.compile("sgd", lambda mask, x: tf.reduce_mean(x**2), jit_compile=False)
+    watch = [
+        callbacks.RepeatableEpochs(shuffled, 0),
+        callbacks.StopAtNaN(shuffled),
+    ]
     with pytest.raises(FloatingPointError, match="epoch 1, batch") as caught:
-        model.fit(
-            shuffled,
-            shuffle=False,
-            verbose=0,
-            callbacks=[
-                callbacks.RepeatableEpochs(shuffled, 0),
-                callbacks.StopAtNaN(shuffled),
-            ],
-        )
-    said = str(caught.value).split("files: ")[1].split(";")[0].split(", ")
-    assert names[7] in said and len(said) == 4 and set(said) <= set(names)
-    batch = int(str(caught.value).split("batch ")[1].split(",")[0]) - 1
+        model.fit(shuffled, shuffle=False, verbose=0, callbacks=watch)
+    said = str(caught.value).split("files: ")[1].split(";")[0].split(" after ")
+    this, *before = (batch.split(", ") for batch in said)
+    assert names[7] in this and len(this) == 4
+    number = int(str(caught.value).split("batch ")[1].split(",")[0]) - 1
+    assert len(before) == (number > 0)
     pets.set_epoch(shuffled, 0)
-    images = list(shuffled)[batch][0].numpy().mean((1, 2))
-    for name, mean in zip(said, images, strict=True):
-        np.testing.assert_allclose(mean, means[names.index(name)], rtol=1e-5)
+    shown = [images.numpy().mean((1, 2)) for images, _ in shuffled]
+    for batch, content in zip([this, *before], shown[number::-1], strict=False):
+        for name, mean in zip(batch, content, strict=True):
+            np.testing.assert_allclose(mean, means[names.index(name)], rtol=1e-5)
+
+
+def test_weights_that_are_no_numbers_are_not_kept(photos, tmp_path):
+    """A last step may spoil them after a loss that was still good."""
+
+    class Spoils(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if int(self.model.optimizer.iterations) == 2 * len(photos):
+                self.model.get_layer("fc6").bias.assign([np.inf] * 16)
+
+    options = {"epochs": 3, "checkpoints": tmp_path / "run", "verbose": 0}
+    with pytest.raises(FloatingPointError, match=r"weight fc6/bias .* epoch 2, batch"):
+        training.fit(network(), photos, callbacks=[Spoils()], **options)
+    assert [p.stem for p in (tmp_path / "run").glob("*.index")] == ["ckpt-1"]
+    assert len(training.fit(network(), photos, **options)["loss"]) == 3
+
+
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(photos, tmp_path):
+    options = {"epochs": 3, "checkpoints": tmp_path / "run", "verbose": 0}
+    told = training.fit(network(), photos, **options)
+    (last,) = (tmp_path / "run").glob("ckpt-3.data*")
+    last.write_bytes(last.read_bytes()[:1000])
+    assert training.fit(network(), photos, **options) == told
+    for path in (tmp_path / "run").glob("ckpt-*"):
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match="damaged; remove that folder"):
+        training.fit(network(), photos, **options)
 
 
 def test_fit_stops_at_nan(photos):
@@ -183,22 +193,25 @@ def test_fit_stops_at_nan(photos):
         training.fit(model, photos, epochs=1, verbose=0)
 
 
-def test_tensorboard_gets_photo_truth_and_prediction(photos, tmp_path):
+def test_tensorboard_gets_curves_and_masks(photos, tmp_path):
     images, masks = next(iter(photos))
     names = pets.CLASS_NAMES["trimap"]
-    shown = callbacks.MaskImages(tmp_path, images, masks, names)
-    training.fit(network(), photos, epochs=2, callbacks=[shown], verbose=0)
+    shown = callbacks.TensorBoard(tmp_path, images, masks, names)
+    told = training.fit(network(), photos, epochs=2, callbacks=[shown], verbose=0)
     events = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0})
     events.Reload()
-    (tag,) = events.Tags()["tensors"]
-    steps = events.Tensors(tag)
+    pictures = "photo, truth, prediction"
+    numbers = {name for name, values in told.items() if np.ndim(values) == 1}
+    assert set(events.Tags()["tensors"]) == {pictures, *numbers}
+    losses = [tf.make_ndarray(e.tensor_proto) for e in events.Tensors("loss")]
+    np.testing.assert_allclose(losses, told["loss"], rtol=1e-6)
+    steps = events.Tensors(pictures)
     assert [event.step for event in steps] == [0, 1]
-    width, height, *pictures = tf.make_ndarray(steps[-1].tensor_proto)
-    assert (int(width), int(height), len(pictures)) == (3 * 48, 48, 4)
-    drawn = tf.io.decode_png(pictures[0]).numpy()
-    np.testing.assert_allclose(
-        drawn[:, :48], np.clip(images[0], 0, 255).round(), atol=1
-    )
+    width, height, *panels = tf.make_ndarray(steps[-1].tensor_proto)
+    assert (int(width), int(height), len(panels)) == (3 * 48, 48, 4)
+    drawn = tf.io.decode_png(panels[0]).numpy()
+    expected = np.clip(images[0], 0, 255).round()
+    np.testing.assert_allclose(drawn[:, :48], expected, atol=1)
 
 
 # Passes over the photos
@@ -207,3 +220,43 @@ def test_tensorboard_gets_photo_truth_and_prediction(photos, tmp_path):
 def test_a_pass_does_not_wait_for_a_tuner(photos):
     assert photos.options().autotune.enabled is False
     assert photos.map(lambda image, mask: image).options().autotune.enabled is False
+
+
+# Several devices
+
+TWO_CPUS = """
+import json, sys
+import keras
+import numpy as np
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+half = tf.config.LogicalDeviceConfiguration()
+tf.config.set_logical_device_configuration(cpu, [half, half])
+from utils import fcn, training, vgg16
+vgg16.BLOCKS = ((2, 4), (2, 8), (3, 8), (3, 16), (3, 16))
+random = np.random.default_rng(0)
+images = random.uniform(0, 255, (8, 32, 32, 3)).astype("float32")
+masks = (images[..., 0] > 127).astype("int32")
+batches = tf.data.Dataset.from_tensor_slices((images, masks)).batch(4)
+for strategy in (
+    tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+):
+    keras.utils.set_random_seed(0)
+    folder = f"{sys.argv[1]}/{strategy.num_replicas_in_sync}"
+    with strategy.scope():
+        model = fcn.build("8s", 3, fc_units=8, fc_kernel=1, dropout=0.0, weights=None)
+    for epochs in (4,):
+        told = training.fit(
+            model, batches, epochs=epochs, checkpoints=folder + str(epochs), verbose=0
+        )
+    print(json.dumps([told["loss"], told["mean_iou"]]))
+"""
+
+
+def test_two_devices_train_as_one_does(tmp_path):
+    command = [sys.executable, "-c", TWO_CPUS, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    one, two = (json.loads(line) for line in done.stdout.splitlines()[-2:])
+    assert len(one[0]) == 4 and one[0][-1] < one[0][0]
+    np.testing.assert_allclose(two, one, atol=1e-4)

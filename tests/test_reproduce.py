@@ -54,7 +54,8 @@ def start(home, folder, *words, pause=0.0, largest=0):
         "--dataset": folder,
         "--image-size": 32,
         "--epochs": "2 2 2",
-        "--seeds": "3",
+        "--seeds": "3 4",
+        "--precision": "mixed_bfloat16",
         "--batch-size": 4,
         "--out": "tiny",
     }
@@ -84,14 +85,27 @@ def errors(home):
     return [line for line in lines if line.startswith(("error:", "stopped"))]
 
 
+MODELS = [f"seed3/{name}" for name in recipe.ORDER] + [
+    f"seed4/{name}" for name in recipe.STAGES
+]
+
+
 def weights(home):
-    """Hash the weights of every model of a run."""
+    """Hash the weights of every model of a run that is finished."""
+    folder = home / "build" / "models" / "tiny"
+    left = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    expected = {f"{name}{end}" for name in MODELS for end in (".keras", ".json")}
+    assert left == expected | {
+        "settings.json",
+        "seed3/result.json",
+        "seed4/result.json",
+    }
     found = {}
-    for path in sorted((home / "build" / "models" / "tiny" / "seed3").glob("*.keras")):
-        arrays = training.load(path).get_weights()
-        found[path.stem] = hashlib.sha256(
-            b"".join(array.tobytes() for array in arrays)
-        ).hexdigest()
+    for name in MODELS:
+        model = training.load(folder / f"{name}.keras")
+        assert model.get_layer("fc6").compute_dtype == "bfloat16", name
+        arrays = b"".join(array.tobytes() for array in model.get_weights())
+        found[name] = hashlib.sha256(arrays).hexdigest()
     return found
 
 
@@ -106,65 +120,72 @@ def whole(folder, tmp_path_factory):
 def test_everything_is_written(whole):
     table = json.loads((whole / "results" / "tiny.json").read_text())
     assert sorted(table["seeds"]["3"]["test"]) == sorted(recipe.ORDER)
+    assert sorted(table["seeds"]["4"]["test"]) == sorted(recipe.STAGES)
     assert table["summary"] == reproduce.summary(table["seeds"])
-    assert 0.1 < table["peak_memory_gb"] < 20
-    assert sorted(weights(whole)) == sorted(recipe.ORDER)
     assert (whole / "notebooks" / "figures" / "tiny.jpg").stat().st_size > 1000
+    hashes = weights(whole)
+    assert len(set(hashes.values())) == len(MODELS)
     said = (whole / "out").read_text()
     for name in recipe.ORDER:
-        assert table["seeds"]["3"]["photos_per_s"][name] > 0
+        seed = table["seeds"]["3"]
+        assert seed["photos_per_s"][name] > 0 and seed["seconds"][name] >= 0
+        assert 0.1 < seed["peak_memory_gb"][name] < 20
         assert said.count(f"seed 3: {name} test mean IoU") == 1
-    # What was scored is what was saved.
-    model = training.load(whole / "build" / "models" / "tiny" / "seed3" / "8s.keras")
-    assert model.output.shape[-1] == 3
 
 
-def run_with_kills(home, folder, times, generator):
+def settled(home):
+    """Return when a run last began, or 0."""
+    path = home / "build" / "models" / "tiny" / "settings.json"
+    return path.stat().st_mtime if path.is_file() else 0
+
+
+def run_with_kills(home, folder, times, seed):
     """Kill the run this often at random moments, then let it end."""
+    generator = random.Random(seed)
     for _ in range(times):
+        before = settled(home)
         process = start(home, folder, "--resume", pause=0.5)
-        started = home / "build" / "models" / "tiny" / "settings.json"
-        while not started.is_file() and process.poll() is None:
+        while settled(home) == before and process.poll() is None:
             time.sleep(0.1)
-        time.sleep(generator.uniform(0, 9))
+        time.sleep(generator.uniform(0, 15))
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert start(home, folder, "--resume").wait(timeout=300) in (0, 1)
 
 
 def test_killed_and_resumed_it_ends_with_the_same_weights(whole, folder, tmp_path):
-    generator = random.Random()
-    state = generator.getstate()[1][:2]
-    run_with_kills(tmp_path, folder, 2, generator)
-    assert weights(tmp_path) == weights(whole), f"random state {state}"
+    seed = random.randrange(10**6)
+    run_with_kills(tmp_path, folder, 2, seed)
+    assert weights(tmp_path) == weights(whole), f"killed by the random seed {seed}"
     tables = [
-        json.loads((home / "results" / "tiny.json").read_text())["seeds"]["3"]["test"]
+        json.loads((home / "results" / "tiny.json").read_text())["seeds"]
         for home in (tmp_path, whole)
     ]
-    assert tables[0] == tables[1]
+    for one, other in zip(*map(dict.values, tables), strict=True):
+        assert one["test"] == other["test"]
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("number", range(3))
 def test_killed_many_times(whole, folder, tmp_path, number):
-    run_with_kills(tmp_path, folder, 6, random.Random())
-    assert weights(tmp_path) == weights(whole)
+    seed = random.randrange(10**6)
+    run_with_kills(tmp_path, folder, 6, seed)
+    assert weights(tmp_path) == weights(whole), f"killed by the random seed {seed}"
 
 
 def test_a_full_disk_is_said_and_costs_no_checkpoint(whole, folder, tmp_path):
-    # Room for settings and photos, not for the second checkpoint's larger stages.
-    process = start(tmp_path, folder, pause=0.0)
-    kept = tmp_path / "build" / "models" / "tiny" / "seed3"
-    while not (kept / "32s.keras").is_file() and process.poll() is None:
+    models = tmp_path / "build" / "models" / "tiny"
+    process = start(tmp_path, folder)
+    while not (models / "seed3" / "32s.keras").is_file() and process.poll() is None:
         time.sleep(0.1)
     process.kill()
     process.wait()
-    before = sorted(path.name for path in kept.glob("*.keras"))
-    assert before
+    before = (models / "seed3" / "32s.keras").read_bytes()
+    # No file may grow beyond this: enough for settings, not for a checkpoint.
     assert start(tmp_path, folder, "--resume", largest=20_000).wait(timeout=300) == 2
     (sentence,) = errors(tmp_path)
     assert "cannot be written" in sentence and "make room" in sentence
-    assert sorted(path.name for path in kept.glob("*.keras")) == before
+    assert (models / "seed3" / "32s.keras").read_bytes() == before
     assert start(tmp_path, folder, "--resume").wait(timeout=300) in (0, 1)
     assert weights(tmp_path) == weights(whole)
 
@@ -183,13 +204,29 @@ def refused(monkeypatch, capsys, tmp_path, folder, *words):
     return code, sentence
 
 
-def test_other_settings_are_not_resumed(monkeypatch, capsys, tmp_path, folder):
+@pytest.mark.parametrize("content", ["{}", '{"task": ', None])
+def test_what_is_not_this_run_is_not_resumed(
+    monkeypatch, capsys, tmp_path, folder, content
+):
     models = tmp_path / "build" / "models" / "tiny"
-    models.mkdir(parents=True)
-    (models / "settings.json").write_text("{}")
+    (models / "seed0").mkdir(parents=True)
+    if content is not None:
+        (models / "settings.json").write_text(content)
     code, sentence = refused(monkeypatch, capsys, tmp_path, folder, "--resume")
-    assert code == 2 and "holds a run of other settings" in sentence
-    assert (models / "settings.json").read_text() == "{}"
+    assert code == 2 and "without --resume" in sentence
+    assert (models / "seed0").is_dir()
+    kept = models / "settings.json"
+    assert (kept.read_text() if kept.is_file() else None) == content
+
+
+def test_an_earlier_run_is_put_aside(tmp_path):
+    folder = tmp_path / "build" / "models" / "tiny"
+    for number in range(3):
+        reproduce.prepared(folder, {"number": number}, resume=False)
+        (folder / "model").write_text(str(number))
+    assert (folder.with_name("tiny.before") / "model").read_text() == "1"
+    reproduce.prepared(folder, {"number": 2}, resume=True)
+    assert (folder / "model").read_text() == "2"
 
 
 def test_a_folder_that_cannot_be_made_is_named(monkeypatch, capsys, tmp_path, folder):
@@ -209,6 +246,11 @@ def test_unknown_data_is_refused(monkeypatch, capsys, tmp_path):
         ["--epochs", "0", "1", "1"],
         ["--seeds", "-1"],
         ["--out", "a/b"],
+        ["--out", ".."],
+        ["--out", "memory"],  # a benchmark's
+        ["--image-size", "0"],
+        ["--batch-size", "0"],
+        ["--seeds", "50000000"],
         ["--task", "nonsense"],
         ["--precision", "float8"],
     ],

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from utils import environment, fcn, pets, training
+from utils import environment, fcn, hardware, pets, training
 
 STAGES = ("32s", "16s", "8s")
 ORDER = (*STAGES, "32s_control", "16s_control")
@@ -39,6 +39,7 @@ class Clock(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         logs["seconds"] = time.perf_counter() - self.started[0]
         logs["cpu_seconds"] = time.process_time() - self.started[1]
+        logs["peak_memory_gb"] = hardware.peak_memory()
 
 
 class Run:
@@ -48,6 +49,8 @@ class Run:
         self.arguments, self.seed, self.folder = arguments, seed, folder
         self.data = {"task": arguments.task, "image_size": arguments.image_size}
         self.features = None
+        for left_over in folder.glob("*.partial.keras"):  # of a process that was killed
+            left_over.unlink()
 
     def photos(self, seed: int) -> tf.data.Dataset:
         """Return the photos to train on, in an order of their own for each seed."""
@@ -75,7 +78,7 @@ class Run:
             history = self.fit(name, model, epochs, seed)
             environment.write_json(path.with_suffix(".json"), history)
             training.save(model, path)
-            shutil.rmtree(self.checkpoints(name), ignore_errors=True)
+        shutil.rmtree(self.checkpoints(name), ignore_errors=True)
         # Also when it was trained just now: so a resumed run cannot differ.
         return training.load(path)
 
@@ -87,13 +90,17 @@ class Run:
         photos, options = self.photos(seed), {"epochs": epochs, "seed": seed}
         if self.arguments.frozen:  # seconds, so a stage is done whole or again
             training.freeze(model, (1, 2, 3, 4, 5))
+            started = time.perf_counter()
             # What the frozen backbone says is the same in all stages.
             self.features = self.features or training.backbone_features(model, photos)
+            first = time.perf_counter() - started
             batches = self.features.shuffle(len(self.features), seed).batch(
                 self.arguments.batch_size
             )
             model = training.heads(model)
-            return training.fit(model, batches, callbacks=[Clock()], **options)
+            history = training.fit(model, batches, callbacks=[Clock()], **options)
+            history["seconds"][0] += first
+            return history
         training.freeze(model, () if environment.on_gpu() else (1, 2))
         return training.fit(
             model,
@@ -108,7 +115,8 @@ class Run:
         """Score the test photos with each model; nothing is chosen by it."""
         test = pets.load(self.arguments.dataset, "test", batch_size=20, **self.data)
         scored = {name: training.evaluate(m, test) for name, m in models.items()}
-        parts = {"test": scored, "seconds": {}, "cpu_seconds": {}, "photos_per_s": {}}
+        units = ("seconds", "cpu_seconds", "photos_per_s", "peak_memory_gb")
+        parts = {"test": scored} | {unit: {} for unit in units}
         count = len(self.photos(0).passes.file_names)
         for name, figures in scored.items():
             print(f"seed {self.seed}: {name} test mean IoU {figures['mean_iou']:.4f}")
@@ -117,6 +125,7 @@ class Run:
                 parts[unit][name] = round(sum(history[unit]))
             speeds = count / np.array(history["seconds"])
             parts["photos_per_s"][name] = round(float(np.median(speeds)), 2)
+            parts["peak_memory_gb"][name] = round(max(history["peak_memory_gb"]), 2)
         return parts
 
 

@@ -15,10 +15,12 @@ at 224 px; without one, blocks 3 to 5 and a slim head, at 160 px.
 
 import argparse
 import collections
+import hashlib
 import itertools
 import json
 import os
 import pathlib
+import re
 import shutil
 import sys
 
@@ -31,18 +33,22 @@ from tools import recipe
 from utils import environment, hardware, pets, plots
 
 
-def describe(dataset: str) -> str:
-    """Say what the data is, for example `500 photographs, 3 of 37 breeds`."""
-    breeds, count = set(), 0
+def describe(dataset: str) -> tuple[str, str]:
+    """Say what the data is, `500 photographs, 3 of 37 breeds` say, and hash it."""
+    breeds, count, digest = set(), 0, hashlib.sha256()
+    small = {"image_size": 8, "batch_size": 100}
     for split in ("trainval", "test"):
         for _, labels in pets.load_classification(
-            dataset, split, label="breed", image_size=8, batch_size=100
+            dataset, split, label="breed", **small
         ):
             breeds |= set(labels.numpy().tolist())
             count += len(labels)
+        for images, masks in pets.load(dataset, split, **small):
+            digest.update(images.numpy().tobytes() + masks.numpy().tobytes())
+    pictures = digest.hexdigest()[:16]
     if dataset == "synthetic_pets":
-        return f"{count} drawn pictures"
-    return f"{count} photographs, {len(breeds)} of 37 breeds"
+        return f"{count} drawn pictures", pictures
+    return f"{count} photographs, {len(breeds)} of 37 breeds", pictures
 
 
 def summary(seeds: dict[str, dict]) -> dict:
@@ -63,10 +69,12 @@ def summary(seeds: dict[str, dict]) -> dict:
 
 def table(figures: dict) -> str:
     """Return the rows people compare: mean IoU, its range over seeds, minutes."""
-    first = next(iter(figures["seeds"].values()))
+    seconds = {}
+    for seed in figures["seeds"].values():
+        seconds = seed["seconds"] | seconds  # of the first seed that has a network
     lines = ["network       mean IoU  range  seeds  minutes"]
     for name, row in figures["summary"].items():
-        minutes = first["seconds"][name] / 60
+        minutes = seconds[name] / 60
         lines.append(
             f"{name:12}  {row['mean_iou']:8.4f}  {row['range']:.3f}  {row['seeds']:5}  "
             f"{minutes:7.1f}"
@@ -123,7 +131,7 @@ def parsed() -> argparse.Namespace:
         "--image-size", type=int, default=224 if environment.on_gpu() else 160
     )
     parser.add_argument(
-        "--epochs", type=int, nargs=3, default=(2, 2, 16), help="of the three stages"
+        "--epochs", type=int, nargs=3, default=(2, 2, 14), help="of the three stages"
     )
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
@@ -140,20 +148,32 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="go on where it stopped")
     parser.add_argument("--out", help="NAME; of data and task unless given")
     arguments = parser.parse_args()
-    for name in ("epochs", "seeds"):
-        least = 1 if name == "epochs" else 0
-        if min(getattr(arguments, name)) < least:
-            parser.error(f"--{name}: give whole numbers from {least} up.")
-    if arguments.out and pathlib.Path(arguments.out).name != arguments.out:
-        parser.error(f"--out is {arguments.out}: give a plain name, no folder.")
+    limits = {"epochs": 1, "seeds": 0, "image_size": 1, "batch_size": 1}
+    for option, least in limits.items():
+        if np.min(getattr(arguments, option)) < least:
+            option = option.replace("_", "-")
+            parser.error(f"--{option}: give whole numbers from {least} up.")
+    if max(arguments.seeds) > 10_000_000:
+        parser.error("--seeds: give numbers up to 10000000.")
+    if arguments.out and not re.fullmatch(r"[A-Za-z0-9][\w-]*", arguments.out):
+        parser.error(
+            f"--out is {arguments.out}: give a plain name, letters and digits."
+        )
+    taken = environment.ROOT / "results" / f"{arguments.out}.json"
+    if taken.is_file() and "seeds" not in json.loads(taken.read_text()):
+        parser.error(f"--out: {taken.name} holds something else; give another name.")
     return arguments
 
 
 def settings(arguments: argparse.Namespace) -> dict:
-    """Return what decides the figures: equal settings and code, equal figures."""
+    """Return what decides the figures: equal settings, equal figures."""
+    data, pictures = describe(arguments.dataset)
     return {
+        "device": environment.device_name(),
+        "versions": environment.versions(),
         "dataset": pathlib.Path(arguments.dataset).name,
-        "data": describe(arguments.dataset),
+        "data": data,
+        "pictures": pictures,
         "task": arguments.task,
         "image_size": arguments.image_size,
         "epochs": list(arguments.epochs),
@@ -165,28 +185,30 @@ def settings(arguments: argparse.Namespace) -> dict:
     }
 
 
+def read_json(path: pathlib.Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged; run without --resume to start anew."
+        ) from error
+
+
 def prepared(folder: pathlib.Path, wanted: dict, resume: bool) -> None:
     """Make the folder of a run; going on, see that it is the same run."""
     file = folder / "settings.json"
-    if not resume:
-        shutil.rmtree(folder, ignore_errors=True)
-    elif file.is_file() and json.loads(file.read_text()) != wanted:
+    if not resume and folder.exists():
+        # An earlier run is put aside, and goes only when the next one takes its place.
+        aside = folder.with_name(f"{folder.name}.before")
+        if aside.exists():
+            shutil.rmtree(aside)
+        folder.rename(aside)
+    elif folder.exists() and not (file.is_file() and read_json(file) == wanted):
         raise ValueError(
             f"{folder.relative_to(environment.ROOT)} holds a run of other settings, "
-            "data or code; run without --resume to start anew in its place."
+            "data, code, versions or device; run without --resume to start anew."
         )
-    folder.mkdir(parents=True, exist_ok=True)
     environment.write_json(file, wanted)
-
-
-def finished(name: str, wanted: dict) -> dict:
-    """Return the seeds that results/ has of the same settings and code."""
-    try:
-        earlier = environment.results(name)
-    except FileNotFoundError:
-        return {}
-    same = all(earlier.get(key) == value for key, value in wanted.items())
-    return earlier["seeds"] if same else {}
 
 
 def reproduce(arguments: argparse.Namespace) -> list[str]:
@@ -197,29 +219,30 @@ def reproduce(arguments: argparse.Namespace) -> list[str]:
     wanted = settings(arguments)
     folder = environment.ROOT / "build" / "models" / name
     prepared(folder, wanted, arguments.resume)
-    done = finished(name, wanted) if arguments.resume else {}
-    figures = {**wanted, "seeds": done}
+    figures = {**wanted, "seeds": {}}
 
-    def write() -> None:
+    def note(seed: int, result: dict) -> None:
+        environment.write_json(folder / f"seed{seed}" / "result.json", result)
+        figures["seeds"][str(seed)] = result
         figures["summary"] = summary(figures["seeds"])
-        figures["peak_memory_gb"] = round(hardware.peak_memory(), 2)
         print(f"results/{environment.write_results(name, figures).name}", flush=True)
 
-    for seed in arguments.seeds:
-        if str(seed) not in figures["seeds"]:
-            run = recipe.Run(arguments, seed, folder / f"seed{seed}")
-            models = recipe.stages(run)
-            figures["seeds"][str(seed)] = run.result(models)
-            write()
-            if seed == arguments.seeds[0] and arguments.dataset != "synthetic_pets":
-                print(draw(models, name, arguments).name, flush=True)
-            keras.backend.clear_session()
     first = arguments.seeds[0]
-    if arguments.control and "32s_control" not in figures["seeds"][str(first)]["test"]:
+    for seed in arguments.seeds:
+        done = folder / f"seed{seed}" / "result.json"
+        if done.is_file():
+            note(seed, read_json(done))
+            continue
+        run = recipe.Run(arguments, seed, done.parent)
+        models = recipe.stages(run)
+        if seed == first and arguments.dataset != "synthetic_pets":
+            print(draw(models, name, arguments).name, flush=True)
+        note(seed, run.result(models))
+    result = figures["seeds"][str(first)]
+    if arguments.control and "32s_control" not in result["test"]:
         run = recipe.Run(arguments, first, folder / f"seed{first}")
-        for key, part in run.result(recipe.controls(run)).items():
-            figures["seeds"][str(first)][key] |= part
-        write()
+        more = run.result(recipe.controls(run))
+        note(first, {key: result[key] | more[key] for key in result})
     print(table(figures))
     return out_of_order(figures["seeds"]) if arguments.task == "trimap" else []
 

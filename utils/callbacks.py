@@ -41,7 +41,7 @@ class RepeatableEpochs(keras.callbacks.Callback):
 
 
 class StopAtNaN(keras.callbacks.Callback):
-    """Stops at the first batch whose loss is not a finite number, and names its files.
+    """Stops when the loss or a weight is not a finite number, and names the files.
 
     Args:
         dataset: what `fit` trains on; file names are known for one of `pets.load`.
@@ -51,7 +51,7 @@ class StopAtNaN(keras.callbacks.Callback):
 
     def __init__(self, dataset: tf.data.Dataset):
         super().__init__()
-        self.dataset, self.epoch = dataset, 0
+        self.dataset, self.epoch, self.batch = dataset, 0, 0
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Note the epoch."""
@@ -63,15 +63,31 @@ class StopAtNaN(keras.callbacks.Callback):
         Raises:
             FloatingPointError: when it is NaN or infinite.
         """
-        if np.isfinite(float(logs["loss"])):
-            return
+        self.batch = batch
+        if not np.isfinite(float(logs["loss"])):
+            self._stop("The loss is")
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Look at the weights: the last step may have spoilt them after a good loss.
+
+        Raises:
+            FloatingPointError: when one is NaN or infinite.
+        """
+        for weight in self.model.trainable_weights:
+            if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
+                self._stop(f"The weight {weight.path} is")
+
+    def _stop(self, what: str) -> None:
         files = "unknown"
         if pets.counts_passes(self.dataset):
-            files = ", ".join(pets.file_names(self.dataset, self.epoch, batch))
+            # The step of the batch before may be the one that went too far.
+            batches = range(max(0, self.batch - 1), self.batch + 1)
+            names = [pets.file_names(self.dataset, self.epoch, b) for b in batches]
+            files = " after ".join(", ".join(batch) for batch in reversed(names))
         raise FloatingPointError(
-            f"The loss is not a finite number in epoch {self.epoch + 1}, batch "
-            f"{batch + 1}, files: {files}; look at these photos and masks, or lower "
-            "the learning rate."
+            f"{what} not a finite number in epoch {self.epoch + 1}, batch "
+            f"{self.batch + 1}, files: {files}; look at these photos and masks, or "
+            "lower the learning rate."
         )
 
 
@@ -91,7 +107,7 @@ class Checkpoints(keras.callbacks.Callback):
         history: a list with a value per epoch done, for each name `fit` measured.
 
     Raises:
-        ValueError: the folder holds another network's checkpoint.
+        ValueError: the folder holds another network's checkpoints, or damaged ones.
 
     Introduced in notebook 06.
     """
@@ -101,19 +117,29 @@ class Checkpoints(keras.callbacks.Callback):
         self.folder = pathlib.Path(folder)
         self._done = tf.Variable(0, dtype=tf.int64)
         self._history = tf.Variable("{}")
-        model.optimizer.build(model.trainable_variables)
         state = tf.train.Checkpoint(
             model=model, optimizer=model.optimizer, done=self._done, told=self._history
         )
         self._manager = tf.train.CheckpointManager(state, self.folder, max_to_keep=2)
-        if self._manager.latest_checkpoint:
-            try:
-                state.restore(self._manager.latest_checkpoint).assert_consumed()
-            except (ValueError, AssertionError) as error:
-                raise ValueError(
-                    f"{self.folder} holds the checkpoint of another network; give "
-                    "another folder, or remove it."
-                ) from error
+        kept = self._manager.checkpoints[::-1]
+        if kept and not any(self._restored(state, path) for path in kept):
+            raise ValueError(
+                f"The checkpoints in {self.folder} are damaged; remove that folder, "
+                "and this part of the training begins again."
+            )
+
+    def _restored(self, state: tf.train.Checkpoint, path: str) -> bool:
+        """Take over a checkpoint; return whether it can be read."""
+        try:
+            state.restore(path).assert_consumed()
+        except (ValueError, AssertionError, tf.errors.InvalidArgumentError) as error:
+            raise ValueError(
+                f"{self.folder} holds the checkpoint of another network; give "
+                "another folder, or remove it."
+            ) from error
+        except (tf.errors.OpError, IndexError):
+            return False
+        return True
 
     @property
     def epoch(self) -> int:
@@ -147,8 +173,10 @@ class Checkpoints(keras.callbacks.Callback):
             ) from error
 
 
-class MaskImages(keras.callbacks.Callback):
-    """Shows TensorBoard photo, truth and prediction side by side after every epoch.
+class TensorBoard(keras.callbacks.Callback):
+    """Shows TensorBoard curves, and masks: photo, truth and prediction side by side.
+
+    (`keras.callbacks.TensorBoard` fails on metrics with a value for each class.)
 
     Args:
         folder: where TensorBoard looks.
@@ -174,7 +202,7 @@ class MaskImages(keras.callbacks.Callback):
         self.network = model
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Predict and write."""
+        """Write numbers and pictures."""
         network = self.network or self.model
         predicted = network.predict_on_batch(self.images).argmax(-1)  # (N, H, W)
         panels = [
@@ -183,7 +211,10 @@ class MaskImages(keras.callbacks.Callback):
             )
             for image, *pair in zip(self.images, self.masks, predicted, strict=True)
         ]  # (H, 3 * W, 3) each
-        with self.writer.as_default():
+        with self.writer.as_default(epoch):
+            for name, value in (logs or {}).items():
+                if np.ndim(value) == 0:
+                    tf.summary.scalar(name, float(value))
             tf.summary.image(
-                "photo, truth, prediction", np.stack(panels), epoch, len(panels)
+                "photo, truth, prediction", np.stack(panels), max_outputs=len(panels)
             )

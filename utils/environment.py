@@ -1,6 +1,7 @@
 """Where things are, what this machine is, and making runs repeatable."""
 
 import ast
+import contextlib
 import hashlib
 import json
 import os
@@ -156,14 +157,25 @@ def write_results(name: str, figures: dict) -> pathlib.Path:
 
 
 def write_json(path: pathlib.Path, content: dict) -> None:
-    """Write a JSON file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a JSON file whole or not at all; arrays become lists.
+
+    Raises:
+        OSError: when there is no room, or the folder cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    text = json.dumps(content, indent=1, default=np.ndarray.tolist) + "\n"
     try:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text)
         os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(
+            f"{path} cannot be written ({error.strerror or error}); make room or give "
+            "another folder."
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def command() -> str:

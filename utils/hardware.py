@@ -1,6 +1,5 @@
 """What the machine can do: precision, several GPUs, memory."""
 
-import resource
 import sys
 
 import keras
@@ -65,13 +64,17 @@ def training_memory(
     """
     shapes = keras.Model(model.input, [layer.output for layer in model.layers])
     sizes = shapes.compute_output_shape((batch_size, image_size, image_size, 3))
-    weights, maps = 0, []
+    weights, maps, before = 0, [], 0
     for layer, shape in zip(model.layers, sizes, strict=True):
         wide = 4 if layer.compute_dtype == "float32" else 2  # bytes of a feature
         weights += layer.count_params() * (4 if wide == 4 else 4 + wide)
-        # Nothing before the first trained layer is needed on the way back.
-        if maps or layer.trainable_weights:
-            maps.append(wide * int(np.prod(shape)))
+        size = wide * int(np.prod(shape))
+        # Of what lies before the first trained layer only its input is needed again.
+        if not maps and layer.trainable_weights:
+            maps.append(before)
+        if maps:
+            maps.append(size)
+        before = size
     trained = [int(np.prod(w.shape)) for w in model.trainable_weights]
     parts = {
         "weights": weights,
@@ -93,5 +96,9 @@ def peak_memory() -> float:
     """
     if tf.config.list_physical_devices("GPU"):
         return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 1e9
+    if sys.platform == "win32":
+        return float("nan")  # Windows does not tell without another package
+    import resource
+
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most * (1 if sys.platform == "darwin" else 1024) / 1e9

@@ -1,5 +1,6 @@
 """Training a segmentation network: loss, optimiser, freezing, heads alone, cache."""
 
+import contextlib
 import functools
 import hashlib
 import math
@@ -105,11 +106,12 @@ class SegmentationLoss(keras.losses.Loss):
     def call(
         self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor
     ) -> keras.KerasTensor:
-        """Return a scalar for masks (B, H, W) and logits (B, H, W, C)."""
+        """Return shape (1,) for masks (B, H, W) and logits (B, H, W, C)."""
         loss = cross_entropy(y_true, y_pred)
         if self.dice_weight:
             loss += self.dice_weight * dice(y_true, y_pred)
-        return loss
+        # Of a scalar, Keras adds up what several devices find in place of averaging it.
+        return loss[None]
 
     def get_config(self) -> dict:
         """Return what `from_config` needs."""
@@ -216,7 +218,7 @@ def fit(
     Raises:
         ValueError: when the first batch holds an id that is no class, or `checkpoints`
             belongs to another network.
-        FloatingPointError: when the loss is NaN; the message names the batch's files.
+        FloatingPointError: when loss or weights are NaN; it names the batch's files.
         OSError: when a checkpoint cannot be written.
 
     Introduced in notebook 04.
@@ -226,7 +228,6 @@ def fit(
     check_mask(next(iter(train.take(1)))[1].numpy(), num_classes)
 
     loss = SegmentationLoss(dice_weight)
-    metric = SegmentationMetrics(num_classes)
     steps = epochs * len(train)
     warmup = math.ceil(steps / 20)
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -236,13 +237,16 @@ def fit(
         warmup_target=learning_rate,
         warmup_steps=warmup,
     )
-    model.compile(
-        AdamW(schedule, backbone_factor, weight_decay=weight_decay),
-        loss={name: loss for name in names} if names else loss,
-        metrics={"s8": [metric]} if names else [metric],
-        # XLA, Keras's default, is slower on a CPU: see benchmarks/train_step.py.
-        jit_compile="auto" if environment.on_gpu() else False,
-    )
+    with model.distribute_strategy.scope():  # of one device, or of several
+        metric = SegmentationMetrics(num_classes)
+        model.compile(
+            AdamW(schedule, backbone_factor, weight_decay=weight_decay),
+            loss={name: loss for name in names} if names else loss,
+            metrics={"s8": [metric]} if names else [metric],
+            # XLA, Keras's default, is slower on a CPU: see benchmarks/train_step.py.
+            jit_compile="auto" if environment.on_gpu() else False,
+        )
+        model.optimizer.build(model.trainable_variables)
     watch = [
         watching.RepeatableEpochs(train, seed),
         watching.StopAtNaN(train),
@@ -434,17 +438,26 @@ def trained(
 def save(model: keras.Model, path: str | os.PathLike) -> None:
     """Write a model as `.keras`, without its optimiser, whole or not at all.
 
+    Raises:
+        OSError: when there is no room, or the folder cannot be written.
+
     Introduced in notebook 08.
     """
     path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.stem}.{os.getpid()}.partial.keras")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         # A new model of the same layers leaves the optimiser out: twice its own size.
         keras.Model(model.input, model.output, name=model.name).save(partial)
         os.replace(partial, path)
+    except OSError as error:
+        raise OSError(
+            f"{path} cannot be written ({error.strerror or error}); make room or give "
+            "another folder."
+        ) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
 
 
 def load(path: str | os.PathLike) -> keras.Model:

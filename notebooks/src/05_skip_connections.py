@@ -23,7 +23,8 @@
 # **You need** notebook 04. Without a GPU this page takes {minutes}, on drawings. Section
 # 10 is FCN-8s whole, in one cell, to take away.
 #
-# Here is the end: one photo, three networks, and what each makes of a detail.
+# Here is the end: one photo, three networks, and what each makes of a detail. Orange is
+# pet, black border, the blue line the true outline.
 
 # %% tags=["setup"]
 
@@ -89,8 +90,8 @@ assert features["pool5"].shape == (1, 448 // 32, 672 // 32, 512)
 # in which the features vary most (their principal components), and show these as red,
 # green and blue. Cells of one colour are alike in these three directions.
 #
-# **Predict**: in which of the three maps can you still follow a whisker? In which do eyes
-# and nose stand out from everything else?
+# **Predict**: in which of the three maps can you still follow a whisker? In which have eyes
+# and nose become one kind of thing?
 
 
 # %%
@@ -120,14 +121,15 @@ plots.show(
 
 # %% [markdown]
 # `pool3` follows whiskers and stripes. In `pool4` edges have become parts: two eyes and a
-# nose, of one colour. `pool5` has broad patches left: face, chest, room. *Where* is on the
-# left, *what* on the right. FCN's idea is to ask both, and
-# add the answers.
+# nose, of one colour. `pool5` has the eyes left as two blobs of a few cells, and for the
+# rest broad patches: face, room. *Where* is on the left, *what* on the right. FCN's idea is
+# to ask both, and add the answers.
 #
 # ## 2. One skip, by hand
 #
 # "Ask" means: a 1x1 convolution gives `pool4` scores of its own. "Add" means: enlarge
-# the coarse scores by two, so that both maps have a cell for each 16 pixels.
+# the coarse scores by two, so that both maps have a cell for each 16 pixels, and sum them
+# class by class.
 #
 # **Predict**: `fc6` in its 'valid' form (notebook 02) leaves a map of 1x1 for a
 # 224-pixel photo. What happens at the first skip?
@@ -150,7 +152,8 @@ for cells, padding in ((1, "valid"), (7, "same")):
 # scores are added class by class, so both have C = 3.)
 #
 # With the skip in its place the network is an **FCN-16s**: its finest scores have a cell
-# for each 16 pixels.
+# for each 16 pixels. (Drawn in the paper's size. At each + the coarse scores, enlarged, meet
+# those of the skip; the sum goes on.)
 
 # %%
 plots.picture(
@@ -173,12 +176,13 @@ for name, value in spread.items():
     print(f"{name}: spread {value:6.2f}, times the paper's factor {scaled:.5f}")
 
 # %% [markdown]
-# When the paper's authors train all at once, their code multiplies `pool4` by 0.01 and
-# `pool3` by 0.0001. These constants were chosen for Caffe's weights, whose features are
-# said to be far larger; with torchvision's, which this run has, they leave next to
-# nothing. What fits any weights is to **measure**: divide each map by its own spread,
-# once, when the weights are loaded. `fcn.build` does that in a `Rescaling` layer, so that
-# every skip comes in with a spread of 1.
+# The paper trains its three networks one after the other (section 4), or all in one go
+# (section 8). For the second its code multiplies `pool4` by 0.01 and `pool3` by 0.0001.
+# These constants were chosen for the authors' own weights. With torchvision's, which this
+# run has, they leave little of `pool4` and next to nothing of `pool3`. What fits any
+# weights is to **measure**: let one photo through, here scikit-image's cat, and divide each
+# map by its own spread. `fcn.build` does that once, when the weights are loaded, in a
+# `Rescaling` layer. So every skip comes in with a spread of about 1.
 #
 # Try other spreads. First the data, and without a GPU the features of the frozen backbone,
 # as in notebook 04:
@@ -210,17 +214,17 @@ if not ON_GPU:
 
 
 # %%
-def trained(model, epochs):
-    """Train a network, or on a CPU what stands on its frozen backbone; its history."""
-    if not ON_GPU:
+def train_network(model, train, validation, epochs, frozen):
+    """Train a network, or only what follows its backbone; return its history."""
+    if frozen:
         training.freeze(model, (1, 2, 3, 4, 5))
         model = training.heads(model)
-    return training.fit(model, train, epochs=epochs, validation=held_out, verbose=0)
+    return training.fit(model, train, epochs=epochs, validation=validation, verbose=0)
 
 
 # %% [markdown]
-# Now four networks, equal but for the spread of their two skips: a thousandth (about what
-# the paper's factors leave), one, ten, a hundred.
+# Now four networks, equal but for the spread of their two skips: a thousandth (between what
+# the paper's factors leave of `pool3` and of `pool4`), one, ten, a hundred.
 #
 # **Predict**: which one learns least, and which one does not even begin calmly?
 
@@ -230,8 +234,9 @@ for loudness in (0.001, 1, 10, 100):
     keras.utils.set_random_seed(SEED)  # the same start for all
     model = fcn.build("8s", len(NAMES), **OPTIONS)
     for pool in ("pool3", "pool4"):
+        # Before training: a traced step keeps the old factor.
         model.get_layer(f"{pool}_rescaled").scale = loudness / spread[pool]
-    curves[loudness] = trained(model, epochs=2)
+    curves[loudness] = train_network(model, train, held_out, 2, frozen=not ON_GPU)
     last = curves[loudness]["val_mean_iou"][-1]
     print(f"skips of spread {loudness:6}: validation mean IoU {last:.3f}")
 
@@ -242,19 +247,25 @@ for loudness, curve in curves.items():
     axes[1].plot([1, 2], curve["val_mean_iou"], "o-", label=loudness)
 for axis, title in zip(axes, ("training loss", "validation mean IoU"), strict=True):
     axis.set(xlabel="epoch", title=title, xticks=[1, 2])
-axes[0].legend(frameon=False, title="spread of the skips")
+axes[0].axhline(np.log(3), color="black", linestyle=":")
+axes[0].set_yticks([0.5, 1, 2, 3], ["0.5", "1", "2", "3"])
+axes[0].minorticks_off()
+axes[1].legend(
+    frameon=False, title="spread", loc="center left", bbox_to_anchor=(1, 0.5)
+)
 plots.show(figure, "Quiet skips learn least; the loudest begin with a huge loss")
 
 # %% [markdown]
 # **Quiet skips starve.** The 8s with skips of a thousandth learns least, and not for want
-# of information: the skips are in it, and nobody hears them. **Very loud ones begin with a
-# blow**, a loss far above that of a network which knows nothing.
+# of information: the skips are in it, and nobody hears them. **The loudest begins with a
+# blow**: its first epoch's loss averages far above that of a network which knows nothing
+# (the dotted line, ln 3).
 #
-# And an honest remark: here the louder ones catch up, and two epochs on they are even ahead
-# of a spread of one. Only the heads are learning, and Adam gets them over the blow; a
-# trainable backbone would take it as well, which this run does not show. So take from it
-# that *too quiet* is the mistake that hurts, and that a measured spread is a safe choice
-# under any weights, not the best one under these.
+# And an honest remark: on validation ten and a hundred are ahead of one, from the first epoch
+# on. Only the heads learn here; a backbone that learns would receive that blow too, and this
+# run does not show what it does to it. So take from it that *too quiet* is the mistake that
+# hurts. A measured spread of one is a safe start under any weights. It is not the best one
+# here.
 #
 # ## 4. Grow, do not start over
 #
@@ -264,7 +275,7 @@ plots.show(figure, "Quiet skips learn least; the loudest begin with a huge loss"
 # %%
 keras.utils.set_random_seed(SEED)
 fcn32s = fcn.build("32s", len(NAMES), **OPTIONS)
-history = {"32s": trained(fcn32s, EPOCHS)}
+history = {"32s": train_network(fcn32s, train, held_out, EPOCHS, frozen=not ON_GPU)}
 print(f"32s: validation mean IoU {history['32s']['val_mean_iou'][-1]:.3f}")
 
 # %% [markdown]
@@ -310,9 +321,9 @@ plots.picture(
 # Train both stages, the second one from where the first ends:
 
 # %%
-history["16s"] = trained(fcn16s, EPOCHS)
+history["16s"] = train_network(fcn16s, train, held_out, EPOCHS, frozen=not ON_GPU)
 fcn8s = fcn.grow(fcn16s)
-history["8s"] = trained(fcn8s, EPOCHS)
+history["8s"] = train_network(fcn8s, train, held_out, EPOCHS, frozen=not ON_GPU)
 networks = {"32s": fcn32s, "16s": fcn16s, "8s": fcn8s}
 for name in networks:
     print(f"{name:3} validation mean IoU {history[name]['val_mean_iou'][-1]:.3f}")
@@ -352,7 +363,7 @@ plots.show(
 )
 
 # %% [markdown]
-# Go closer, to where the pet begins at the top; the black line is its true outline.
+# Go closer, to where the pet begins at the top; the blue line is its true outline.
 
 # %% tags=["result"]
 top, left = np.argwhere(masks[0].numpy() == NAMES.index("pet"))[0]
@@ -368,7 +379,7 @@ for column, (name, picture) in zip(axes.T, shown.items(), strict=True):
     for axis, part in zip(column, (np.s_[:, :], detail), strict=True):
         axis.imshow(picture[part], interpolation="nearest")
         outline = masks[0].numpy()[part] == NAMES.index("pet")
-        axis.contour(outline, [0.5], colors="black", linewidths=1)
+        axis.contour(outline, [0.5], colors=plots.COLORS["dog"], linewidths=1.2)
 plots.show(
     figure,
     "A pet and a detail of it: the finer the network, the truer the edge",
@@ -376,9 +387,10 @@ plots.show(
 )
 
 # %% [markdown]
-# The 32s draws a potato. The 16s gives it limbs. The 8s begins to follow the outline, with
-# a border along it. It is clumsy still: without a GPU the backbone was not allowed to
-# learn, and it knows photographs, not drawings. Section 9 has one that learned.
+# The 32s draws a flame. The 16s finds the base of the body and of the head. The 8s comes
+# close to the outline, and puts lumps of border beside it. It is clumsy still. One reason
+# may be the backbone: without a GPU it stays as ImageNet left it, and that was photographs.
+# Section 9 has the numbers of one that learned.
 #
 # ## 6. An FCN-8s is a sum of three maps
 #
@@ -409,7 +421,8 @@ assert gap < 1e-5
 
 # %% [markdown]
 # Each map as a picture: how much it says for *pet* over *background*, red for, blue
-# against. Below, for *border* over the mean of the other two. One scale for each row.
+# against. Below, for *border* over the mean of the other two. One scale for each row; the
+# thin line is the pet's true outline.
 
 # %%
 figure, axes = plots.grid(2, 4, size=2.1, aspect=1.05)
@@ -425,6 +438,7 @@ for row, title in zip(axes, ("pet", "border"), strict=True):
     for axis, (name, view) in zip(row, views.items(), strict=True):
         drawn = axis.imshow(view, cmap="RdBu_r", vmin=-limit, vmax=limit)
         axis.set_title(f"{title}: {name}", fontsize=9)
+        axis.contour(masks[0].numpy() == 0, [0.5], colors="black", linewidths=0.7)
     figure.colorbar(drawn, ax=row, shrink=0.8)
 plots.show(
     figure, "Deep map: a blob. pool4: a body. pool3: details, and lines in a maze"
@@ -433,14 +447,16 @@ plots.show(
 # %% [markdown]
 # The deep map is a blob: *here is an animal*. `pool4` carves a body from it, and `pool3`
 # sharpens it. For *border* `pool3` does nearly all the talking, much of it in the wrong
-# place: it answers to every edge, the sofa's too. Only the sum knows which edges matter.
+# place, and the sum below repeats its maze. What keeps most of the maze out of the mask is
+# the upper row: border wins a pixel only where its sum is above half of the upper sum's
+# distance from zero. So it can win where red turns to blue, and rarely elsewhere.
 #
 # ## 7. Where skips pay
 #
 # Over all validation photos: how often is a pixel wrong, by its distance from the true
 # outline?
 #
-# **Predict**: at which distances will the three curves meet?
+# **Predict**: where do the three curves meet, and do they cross?
 
 # %%
 all_masks = np.concatenate([mask for _, mask in validation])  # (N, H, W)
@@ -466,22 +482,24 @@ axis.set(xlabel="pixels from the true outline", title="wrong pixels")
 axis.legend(frameon=False)
 plots.show(
     figure,
-    "Wrong pixels by distance: far apart at the outline, close together far from it",
+    "Wrong pixels by distance: far apart at the outline, crossing far from it",
 )
 assert wrong_by["8s"][0] < wrong_by["16s"][0] < wrong_by["32s"][0]
 
 # %% [markdown]
-# The gain reaches about as far as half a cell of the 32s. Farther off, where only the *what*
-# is asked, there is nothing left to gain: few pixels are wrong, and no fewer with skips.
-# So whether skips pay for you depends on your question. Is there a pet, and roughly where?
-# No. Cut it out? Yes.
+# The first skip pays up to 16 pixels from the outline, half a cell of the 32s. The second
+# pays up to 8, half a cell of the 16s. Farther off there is little left to gain, and beyond
+# 32 pixels the skips even cost: there the 32s makes the fewest errors. Look at the sofa in
+# section 5 for one of them, a skip that answers to a texture.
+#
+# So whether skips pay depends on your question. Is there a pet, and roughly where? No. Cut
+# it out? Yes.
 #
 # ## 8. All three at once
 #
-# Stages are the paper's first recipe. Its second trains the FCN-8s in one go, with those
-# constants on the skips, and comes out level (65.4 against 65.5 on PASCAL VOC). Many
-# programs go a step further, and let one network give all three outputs, trained on the
-# sum of their losses:
+# The paper's second recipe trains the FCN-8s in one go, and comes out level (65.4 against
+# 65.5 on PASCAL VOC). Many programs go a step further, and let one network give all three
+# outputs, trained on the sum of their losses:
 
 # %%
 at_once = fcn.build("at_once", len(NAMES), **OPTIONS)
@@ -489,8 +507,7 @@ print({name: logits.shape for name, logits in at_once(images[:1]).items()})
 
 # %% [markdown]
 # Nothing in the idea asks for pretrained weights. Here is the plain version, as many
-# articles print it: a batch-normalised VGG16, a 1x1 `fc6`, two classes, weights from
-# nothing. It gets eight pictures and sixteen steps, so all you can ask is whether all
+# articles print it: a batch-normalised VGG16, a 1x1 `fc6`, two classes, random weights. It gets eight pictures and sixteen steps, so all you can ask is whether all
 # three outputs learn.
 
 # %%
@@ -498,6 +515,7 @@ few = pets.load(DATASET, "train", task="foreground", image_size=64, batch_size=8
     1
 )
 plain = fcn.build("at_once", 2, batch_norm=True, fc_kernel=1, weights=None)
+# One batch, so an epoch is one step.
 curve = training.fit(plain, few, epochs=16, learning_rate=3e-4, verbose=0)
 
 # %%
@@ -511,13 +529,14 @@ plots.show(figure, "From nothing, all three losses fall below ln 2")
 assert max(curve[f"s{stride}_loss"][-1] for stride in (32, 16, 8)) < np.log(2)
 
 # %% [markdown]
-# All three losses fall, the finer the lower. With eight pictures that is all this run can
-# say; how it does on others was not asked.
+# The first step changes nothing, because the rate warms up from zero. The next ones go too
+# far, and then all three fall. With eight pictures that is all this run can say; how it
+# does on others was not asked.
 #
 # ## 9. Three seeds, a control, and real photographs
 #
 # One run proves little. `tools.reproduce` repeats the stages with three seeds and scores
-# the official test split once, at the very end. It also answers section 4's question: as a
+# the test split once, at the very end. It also answers section 4's question: as a
 # **control**, the 32s and the 16s of the first seed are trained on for as many epochs as
 # the 8s had in all. First on the drawings, the backbone frozen:
 
@@ -567,10 +586,9 @@ real = table("oxford-pets-sample_trimap")
 species = table("oxford-pets-sample_species")
 
 # %% [markdown]
-# They rise here as well, by smaller steps towards the end. Two things are mixed in it. The
-# border is void, so the pixels at which skips pay most do not count any more; what is left
-# to gain is the rest of the outline. And each stage adds training to a backbone that
-# learns to tell cats from dogs. One run without a control cannot separate the two.
+# They rise here as well. Two things are mixed in it. The border is void, so the pixels at
+# which skips pay most do not count any more. And each stage adds training to a backbone
+# that learns to tell cats from dogs. One run without a control cannot separate the two.
 #
 # ## 10. FCN-8s in one cell
 #
@@ -578,9 +596,10 @@ species = table("oxford-pets-sample_species")
 # training step. To stay short, it has a fixed size of photo (any multiple of 32), and it
 # measures the scale of the skips on the photos you give it: a few will do.
 #
-# It fetches Keras's VGG16 (59 MB). This page has such convolutions already, so it leaves
-# them where the cell can find them (torchvision's mean colour differs from the one Keras
-# subtracts by up to half a grey level; it does not matter here):
+# The cell fetches Keras's VGG16 (59 MB). You have its convolutions already, so save them to
+# a file first, and name that file in `VGG16_WEIGHTS`; in your own project, leave this step
+# out. (The mean colour of these differs from the one Keras subtracts by up to half a grey
+# level, which does not matter here.)
 
 # %%
 backbone = keras.applications.VGG16(include_top=False, weights=None)
@@ -627,7 +646,8 @@ def build_fcn8s(num_classes, photos, units=512):
     )
     outputs = [vgg.get_layer(f"block{k}_pool").output for k in (3, 4, 5)]
     backbone = keras.Model(vgg.input, outputs, name="vgg16")
-    prepare = keras.applications.vgg16.preprocess_input  # to BGR, minus the mean
+    # To BGR, minus the mean; it changes arrays in place, hence the copy below.
+    prepare = keras.applications.vgg16.preprocess_input
     spreads = [float(ops.std(pool)) for pool in backbone(prepare(np.copy(photos)))]
 
     image = keras.Input(photos.shape[1:], name="image")  # (B, H, W, 3)
@@ -695,8 +715,7 @@ print(
 # does?</summary>
 #
 # Concatenating features and then scoring them with one 1x1 layer *is* adding scores. The
-# U-Net's gain lies in the layers it puts between, which combine both sides in ways that
-# are not sums, and need photos to learn it.
+# U-Net's gain lies in the layers it puts between, which need photos to learn.
 # </details>
 #
 # <details><summary>2. Why not go on to FCN-4s, with <code>pool2</code>?</summary>

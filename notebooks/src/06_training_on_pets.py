@@ -9,9 +9,8 @@
 # %% [markdown]
 # # Training on pets: the whole recipe
 #
-# The pages before this one trained just enough to make a point. This one trains to win:
-# on the hardware you have, without waiting for it, and without losing a night's work when
-# somebody pulls the plug.
+# The pages before this one trained just enough to make a point. This one trains in earnest,
+# on the hardware you have, without losing a night's work when somebody pulls the plug.
 #
 # **You will be able to**
 #
@@ -23,7 +22,7 @@
 # - stop a run anywhere and end with the weights you would have had.
 #
 # **You need** notebook 05. Without a GPU this page takes {minutes}, on drawings and with a
-# frozen backbone. With one it takes longer, and how much longer nobody has measured yet.
+# frozen backbone. With one, nobody has measured it yet.
 #
 # Here is the end: photo, truth, three networks trained in stages, and where the last one
 # is wrong.
@@ -126,9 +125,9 @@ for name, speed in step["photos_per_second"].items():
     print(f" ({speed['min']:.2f} to {speed['max']:.2f})")
 
 # %% [markdown]
-# **Read it twice.** This processor has instructions for `bfloat16`, and gains by them. It
-# has none for `float16`, and loses most of its speed by emulating it. A format is fast
-# where there is hardware for it, and nowhere else. (The last row is section 4's.)
+# This processor has instructions for `bfloat16`, and gains by them. It has none for
+# `float16`, and loses most of its speed. A format is fast where there is hardware for it,
+# and nowhere else. (The last row is section 4's.)
 #
 # ## 2. Memory: will it fit?
 #
@@ -198,13 +197,12 @@ for row in environment.results("memory")["rows"]:
     print(f"predicted {predicted:4.1f} GB, measured {found:4.1f}")
 
 # %% [markdown]
-# Close for most, too low where convolutions ask for work space of their own, a 7x7 one with
-# 4,096 filters most of all. That was a CPU's library; a GPU's chooses other work spaces. So
-# leave a margin of a third, and believe your own first step more than any table.
+# Always a little low: TensorFlow itself is left out, and the work space its libraries ask
+# for. A GPU's ask for other amounts. Leave a margin of a third or more.
 #
 # ## 3. Who waits for whom?
 #
-# A network that waits for its photos is an expensive heater. First time the photos alone:
+# A network that waits for its photos is an expensive heater. Time the photos alone:
 
 # %%
 train = pets.load(
@@ -240,41 +238,43 @@ print(f"its photos come {speed / appetite:.0f} times as fast")
 assert ON_GPU or speed > 2 * appetite
 
 # %% [markdown]
-# On a CPU the photos are no question. On a GPU they become one: that is why `pets.load`
-# keeps photos decoded and resized in memory, and makes the next batch while this one is
-# trained on.
+# On a CPU the photos are no question. For a GPU, `pets.load` keeps them decoded and resized
+# in memory, and makes the next batch while this one is trained on.
 #
 # ### A pause nobody talks about
 #
 # But a fast pipeline can still waste time. TensorFlow's `tf.data` tunes itself while it
-# runs, in a thread of its own. Let a data set of 14 batches stand for an epoch, and a
+# runs, in a thread of its own. Let a data set of four batches stand for an epoch, and a
 # tenth of a second of sleep for a step.
 #
-# **Predict**: how long does the loop take?
+# **Predict**: how long does a pass take, the first, the second, the twelfth?
 
 
 # %%
 def seconds_of_a_pass(dataset):
-    """Time one pass, every element costing a tenth of a second."""
+    """Time a pass as Keras makes it: as many batches as there are, then it is over."""
     started = time.perf_counter()
-    for _ in dataset:
+    batches = iter(dataset)
+    for _ in range(len(dataset)):
+        next(batches)
         time.sleep(0.1)  # the step
+    del batches
     return time.perf_counter() - started
 
 
 # %%
-epoch = tf.data.Dataset.range(14).batch(1)
-tuned = seconds_of_a_pass(epoch)
-untuned = seconds_of_a_pass(pet_records.untuned(epoch))
-print(f"{tuned:.2f} s with the tuner, {untuned:.2f} s without")
+four = tf.data.Dataset.range(4).prefetch(2)
+tuned = [seconds_of_a_pass(four) for _ in range(12)]
+untuned = [seconds_of_a_pass(pet_records.untuned(four)) for _ in range(12)]
+print("with the tuner", *(f"{seconds:.2f}" for seconds in tuned))
+print("without it    ", *(f"{seconds:.2f}" for seconds in untuned))
 
 # %% [markdown]
-# 1.4 seconds of work, and a second of nothing. The tuner's thread sleeps for 10 ms, then
-# for 20, 40, 80, each time twice as long, up to a minute. When a pass is over, TensorFlow
-# (2.21, here) waits for that thread, and nothing wakes it. So the pass ends at 0.01 s times
-# 1, 3, 7, 15 or, here, 255. Not every data set does it: `batch`, `repeat` and `prefetch` do
-# where Keras stops at the last batch it counts. We found it because our epochs took 41 s,
-# all of them, whatever we changed: 10 ms times 4,095.
+# Most passes take 0.4 seconds; some, by chance, 0.63. The tuner's thread sleeps for 10 ms,
+# then for 20, 40, 80, each time twice as long, up to a minute. When a pass is over,
+# TensorFlow (2.21, here) waits for that thread, and now and then fails to wake it. Then the
+# pass ends at 0.01 s times 1, 3, 7, 15, 31 or, here, 63. We found it because our epochs of
+# 33 s took 41: 10 ms times 4,095.
 #
 # The cure is one option, `options.autotune.enabled = False`, and numbers of your own for
 # `num_parallel_calls` and `prefetch`. `pets.load` has both.
@@ -295,8 +295,7 @@ print(f" ({ratio['min']:.3f} to {ratio['max']:.3f})")
 # %% [markdown]
 # `convolutions` is VGG16's backbone forward and back; `bare` is a step of FCN-8s; `fit` the
 # same through Keras, fed from memory; `whole` with photos augmented on the way. Nearly all
-# time is spent multiplying, which leaves little to gain but cheaper multiplications:
-# section 1's, or a smaller network.
+# time is spent multiplying: what is left to gain are cheaper multiplications.
 #
 # **XLA** is a compiler that fuses layers into one kernel. Keras uses it by default. On a GPU
 # leave it on. On this CPU it was slower, in the last row of section 1's table, so the
@@ -317,9 +316,8 @@ print(f"1e-10 on a sum is {on_a_mean:.1e} on a mean, and with momentum 0.9", end
 print(f"a rate of {translated:.1e} moves as far")
 
 # %% [markdown]
-# Do not trust a translation either: try. Below, one epoch at each of several rates, for
-# SGD with momentum 0.9 and for AdamW, always from the same start. First, without a GPU, the
-# features of the frozen backbone, once for the whole page:
+# Do not trust a translation either: try. Below, one epoch at each of several rates, always
+# from the same start. First, without a GPU, the features of the frozen backbone, once:
 
 # %%
 held_out, examples = validation, train
@@ -332,7 +330,6 @@ if not ON_GPU:
     held_out = held_out.batch(BATCH_SIZE)
 
 
-# %%
 def trainable(network):
     """Return what is trained: all of it, or on a CPU what stands on the backbone."""
     if ON_GPU:
@@ -340,6 +337,9 @@ def trainable(network):
     training.freeze(network, (1, 2, 3, 4, 5))
     return training.heads(network)
 
+
+# %% [markdown]
+# **Predict**: which optimiser learns more in one epoch at its best rate, and at its worst?
 
 # %%
 OPTIMIZERS = {
@@ -360,17 +360,14 @@ for name, rate in itertools.product(OPTIMIZERS, RATES):
 figure, (axis,) = plots.curves((7, 3))
 for name, values in losses.items():
     axis.semilogx(RATES, np.minimum(values, 1.5), "o-", label=name)
+    print(
+        f"{name:8}", *(f"{r:g}: {v:.2f} " for r, v in zip(RATES, values, strict=True))
+    )
 axis.axvline(translated, color="grey", linestyle="--", label="the paper's, for SGD 0.9")
 axis.axhline(np.log(3), color="black", linestyle=":", label="ln 3, untrained")
 axis.set(xlabel="learning rate", ylim=(0.2, 1.5), title="validation loss, one epoch")
 axis.legend(frameon=False, fontsize=8)
-plots.show(figure, "Loss by rate, two valleys: AdamW's lies lower and ends sooner")
-
-# %%
-for name, values in losses.items():
-    print(
-        f"{name:8}", *(f"{r:g}: {v:.2f} " for r, v in zip(RATES, values, strict=True))
-    )
+plots.show(figure, "Loss by rate: two valleys, and far too large a rate in either")
 
 # %% [markdown]
 # Each optimiser has a valley of its own, and a rate from somebody else's paper need not lie
@@ -429,9 +426,9 @@ for weight in (0.0, 1.0):
     print(", ".join(f"{name} {iou:.3f}" for name, iou in ious))
 
 # %% [markdown]
-# The border gains, as it should, and what it gains is not for free: look at the other two
-# classes. This is one short run of one seed on drawings; whether to take Dice is a question
-# for your own validation photos. The recipe takes it, because mean IoU is its yardstick.
+# The border gains, as it should, and not quite for free: look at the other two classes.
+# This is one short run on drawings; ask your own validation photos. The recipe takes Dice,
+# because mean IoU is its yardstick.
 #
 # ## 7. Schedule, best weights, and something to watch
 #
@@ -452,44 +449,28 @@ plots.show(figure, "The rate climbs for 20 steps, then falls along half a cosine
 # and not on the loss (a network can grow more certain of its errors while its masks get
 # better). Afterwards the *best* epoch's weights come back, not the last one's.
 #
-# And TensorBoard gets the curves and, each epoch, photo, truth and prediction side by side.
-# Keras's callback takes numbers only; our metrics have vectors too, a value for each class.
+# TensorBoard gets the curves and, each epoch, photo, truth and prediction side by side (see
+# them with `tensorboard --logdir FOLDER`):
 
 # %%
 logs = pathlib.Path(tempfile.mkdtemp())
 
 
-class Curves(keras.callbacks.TensorBoard):
-    """Keras's callback, given what it can draw."""
-
-    def on_epoch_end(self, epoch, logs=None):
-        numbers = {name: value for name, value in logs.items() if np.ndim(value) == 0}
-        super().on_epoch_end(epoch, numbers)
-
-
-# %% [markdown]
-# For each stage, then:
-
-
-# %%
 def watchers(stage, network):
-    """Return what watches a stage: early stopping, curves, masks."""
+    """Return what watches a stage: early stopping, curves and masks."""
     return [
         keras.callbacks.EarlyStopping(
             "val_mean_iou", mode="max", patience=4, restore_best_weights=True
         ),
-        Curves(logs / stage),
-        callbacks.MaskImages(
-            logs / stage / "masks", images[:4], masks[:4], NAMES, network
-        ),
+        callbacks.TensorBoard(logs / stage, images[:4], masks[:4], NAMES, network),
     ]
 
 
 # %% [markdown]
 # ## 8. The staged run
 #
-# All of it together: 32s first, then the 16s from it, then the 8s, each with schedule,
-# Dice and early stopping.
+# All of it together: 32s first, then the 16s from it, then the 8s.
+
 
 # %%
 history, networks = {}, {}
@@ -523,6 +504,9 @@ for axis, title in zip(axes, ("training loss", "validation mean IoU"), strict=Tr
 axes[1].legend(frameon=False)
 plots.show(figure, "Loss falls and mean IoU rises by a step with each of three stages")
 
+# %% [markdown]
+# Curves first, then pictures, wrong pixels in red:
+
 # %% tags=["result"]
 predicted = {
     f"FCN-{stage}": network.predict(images[:4], verbose=0).argmax(-1)
@@ -532,14 +516,6 @@ figure = plots.compare(images[:4], masks[:4], predicted, NAMES)
 plots.show(
     figure, "Photo, truth, 32s, 16s, 8s and the 8s's errors, of four pets", photo=True
 )
-
-# %% [markdown]
-# What TensorBoard has been given, you can see with `tensorboard --logdir` and the folder's
-# name. It holds:
-
-# %%
-for path in sorted(logs.rglob("events*")):
-    print(path.parent.relative_to(logs), f"{path.stat().st_size / 1e3:.0f} kB")
 
 # %% [markdown]
 # ## 9. Stop it. Start it again.
@@ -575,6 +551,10 @@ def small_run(folder, *watching):
     return network
 
 
+# %% [markdown]
+# And the accident:
+
+
 # %%
 class Dies(keras.callbacks.Callback):
     """Stops the program after a number of steps, as a power cut would."""
@@ -598,8 +578,8 @@ except KeyboardInterrupt:
     print("died in epoch 3; on disk:", *sorted(p.name for p in logs.glob("broken/*")))
 
 # %% [markdown]
-# **Predict**: start it again, from fresh weights, as a new program would. How far from the
-# uninterrupted run will it end?
+# **Predict**: start it again, as a new program would. How far from the uninterrupted run will
+# it end?
 
 # %%
 keras.utils.set_random_seed(SEED)
@@ -612,14 +592,14 @@ print(f"largest difference of any weight: {difference:g}")
 assert difference <= (1e-3 if ON_GPU else 0)
 
 # %% [markdown]
-# Not close: *equal*. (A GPU adds in an order of its own; there, equality to the bit needs
-# TensorFlow's deterministic operations, which `tools.reproduce` switches on.) Each checkpoint
-# is written beside the one before, and takes its place only when it is complete, so a death
-# while writing loses nothing. The tests kill such a run at random moments to see.
+# Not close: *equal*. (A GPU adds in an order of its own; equality to the bit needs
+# TensorFlow's deterministic operations there, which `tools.reproduce` switches on.) Each
+# checkpoint is written beside the one before and takes its place when it is complete, so a
+# death while writing loses nothing. The tests kill such a run at random moments.
 #
 # ## 10. More than one GPU
 #
-# One line, before the network is built, spreads each batch over all GPUs of the machine:
+# One line, around what makes a network, spreads each batch over all GPUs of the machine:
 
 # %%
 with hardware.strategy().scope():  # MirroredStrategy where there are several
@@ -627,7 +607,8 @@ with hardware.strategy().scope():  # MirroredStrategy where there are several
 print(type(hardware.strategy()).__name__, spread_out.name)
 
 # %% [markdown]
-# Everything else stays as it is. With n GPUs make the batch n times as large, else each of
+# `training.fit` stays as it is; `fcn.grow` makes a network, so it belongs under such a line
+# too. With n GPUs make the batch n times as large, else each of
 # them gets crumbs. **Several machines** take more: see
 # [tools/train_distributed.py](../tools/train_distributed.py), which starts the same command
 # on each, agrees with one process to 1e-4 of the loss, and goes on from its checkpoint when
@@ -646,13 +627,13 @@ def table(name):
     run = environment.results(name)
     print(run["command"])
     print(f"{run['data']}, {run['image_size']} px, {run['device']}, {run['precision']}")
-    first = next(iter(run["seeds"].values()))
+    seconds = run["seeds"]["0"]["seconds"]
     for network, row in run["summary"].items():
         label = network.replace("_control", ", trained on as long as the 8s")
         print(f"FCN-{label:34} mean IoU {row['mean_iou']:.3f}", end="")
         spread = f"{row['seeds']} seeds within {row['range']:.3f}"
         print(f", {spread if row['seeds'] > 1 else '1 seed'}", end="")
-        print(f", {first['seconds'][network] / 60:.0f} min")
+        print(f", {seconds[network] / 60:.0f} min")
 
 
 # %%
@@ -717,8 +698,8 @@ print(
 # <details><summary>2. You halve the batch. What becomes of the learning rate, and of the
 # memory?</summary>
 #
-# The gradient gets noisier, so a smaller rate is safer (for SGD about half of it is the usual
-# rule of thumb). The features' memory halves, the fixed part stays.
+# The gradient gets noisier, so a smaller rate is safer (for SGD half of it is the rule of
+# thumb). The features' memory halves, the fixed part stays.
 # </details>
 #
 # <details><summary>3. Early stopping chose the epoch with the best validation mean IoU. May
