@@ -67,8 +67,12 @@ def main() -> None:
     for number, (head, image_size, batch_size, policy, frozen) in enumerate(ROWS):
         command = [sys.executable, "-m", "benchmarks.memory", "--row", str(number)]
         done = subprocess.run(
-            command, cwd=environment.ROOT, check=True, capture_output=True, text=True
+            command, cwd=environment.ROOT, capture_output=True, text=True
         )
+        if done.returncode:
+            sys.exit(
+                f"row {number} ended with {done.returncode}:\n{done.stderr[-2000:]}"
+            )
         settings = {
             **head,
             "image_size": image_size,

@@ -137,6 +137,8 @@ def main() -> None:
     images, masks = next(iter(photos))
     held = tf.data.Dataset.from_tensors((images, masks)).repeat(arguments.steps)
     held = pet_records.untuned(held)
+    if arguments.runs < 1 or not 0 < arguments.steps <= len(photos):
+        parser.error(f"--runs from 1 up, and --steps from 1 to {len(photos)}.")
     whole = photos.take(arguments.steps)
     model = network(arguments)
     convolve, convolve_macs = convolutions(images)

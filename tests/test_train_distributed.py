@@ -334,3 +334,28 @@ def test_wrong_usage_is_refused(changes, sentence, command, tmp_path, capsys):
 def test_a_folder_with_another_run_is_refused(alone, command, capsys):
     assert here(command(alone, seed=1)) == 2
     assert "give another --out" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_no_number_names_the_files(
+    command, tmp_path, monkeypatch, capsys
+):
+    network = tool.network
+
+    def spoilt(*arguments):
+        model, optimizer = network(*arguments)
+        model.get_layer("score_fc7").bias.assign([np.nan, 0, 0])
+        return model, optimizer
+
+    monkeypatch.setattr(tool, "network", spoilt)
+    assert here(command(tmp_path / "run")) == 2
+    (sentence,) = capsys.readouterr().err.splitlines()[-1:]
+    assert "epoch 1, batch 1, files: " in sentence and sentence.count(".jpg") == 4
+    assert not (tmp_path / "run" / "losses.json").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_named(command, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").write_text("in the way")
+    assert here(command(tmp_path / "run")) == 2
+    sentence = capsys.readouterr().err.splitlines()[-1]
+    assert str(tmp_path / "run") in sentence and "make room" in sentence

@@ -210,9 +210,15 @@ def write(done: tf.train.Checkpoint, out: pathlib.Path) -> None:
     """Write the losses so far and a checkpoint."""
     figures = json.loads(done.settings.numpy())
     figures["losses"] = done.losses.numpy()[: int(done.epoch)].tolist()
-    (out / ".losses.json").write_text(json.dumps(figures) + "\n")
-    os.replace(out / ".losses.json", out / "losses.json")
-    tf.train.CheckpointManager(done, out / "checkpoints", max_to_keep=2).save()
+    environment.write_json(out / "losses.json", figures)
+    try:
+        tf.train.CheckpointManager(done, out / "checkpoints", max_to_keep=2).save()
+    except (tf.errors.OpError, OSError) as error:
+        reason = str(getattr(error, "message", error)).splitlines()[0][:200]
+        raise OSError(
+            f"the checkpoint cannot be written to {out} ({reason}): make room, and "
+            "start all workers again; the one before is kept."
+        ) from error
 
 
 def set_up(arguments: argparse.Namespace, workers: list[str], worker: int):
@@ -253,6 +259,12 @@ def train(strategy, dataset, done, arguments: argparse.Namespace, chief: bool) -
         for images, masks in dataset:
             batch = parts(strategy, images, masks, arguments.batch_size)
             losses.append(float(step(batch, tf.maximum(num_valid(masks), 1))))
+            if not np.isfinite(losses[-1]):  # all workers see the same
+                names = pets.file_names(dataset, epoch, len(losses) - 1)
+                raise FloatingPointError(
+                    f"the loss is {losses[-1]} in epoch {epoch + 1}, batch "
+                    f"{len(losses)}, files: {', '.join(names)}: look at these photos."
+                )
         done.losses[epoch].assign(losses)
         done.epoch.assign(epoch + 1)
         print(f"epoch {epoch + 1}: loss {np.mean(losses):.4f}", flush=True)
@@ -288,26 +300,28 @@ def parsed() -> argparse.Namespace:
 
 
 def main() -> int:
-    arguments = parsed()
+    arguments, joined_others = parsed(), False
     try:
-        try:
-            workers, worker = cluster()
-            ready = set_up(arguments, workers, worker)
-        except (ValueError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
+        workers, worker = cluster()
+        ready = set_up(arguments, workers, worker)
+        joined_others = len(workers) > 1
         train(*ready, arguments, chief=worker == 0)
+        return 0
     except LOST:
         if len(workers) == 1:
             raise
-        print(
-            "error: another worker is lost: start all workers again with the same "
-            "command, the last checkpoint is used.",
-            file=sys.stderr,
-            flush=True,
+        code = 1
+        sentence = (
+            "another worker is lost: start all workers again with the same "
+            "command, the last checkpoint is used."
         )
-        os._exit(1)  # a clean end might wait for the one that is lost
-    return 0
+        joined_others = True
+    except (ValueError, OSError, FloatingPointError) as error:
+        code, sentence = 2, str(error)
+    print(f"error: {sentence}", file=sys.stderr, flush=True)
+    if joined_others:
+        os._exit(code)  # a clean end might wait for the one that is lost
+    return code
 
 
 if __name__ == "__main__":

@@ -527,8 +527,7 @@ plots.show(
 #
 # `training.fit` writes the first three down after every epoch (`checkpoints=`), and needs
 # no note of the rest: it draws all random numbers of an epoch from (seed, epoch). Try it
-# small, everything trained: one run to the end, and one that dies in the middle of its
-# third epoch.
+# small: one run to the end, and one that dies in the middle of its third epoch.
 
 # %%
 few = pets.load(
@@ -551,10 +550,6 @@ def small_run(folder, *watching):
     return network
 
 
-# %% [markdown]
-# And the accident:
-
-
 # %%
 class Dies(keras.callbacks.Callback):
     """Stops the program after a number of steps, as a power cut would."""
@@ -568,7 +563,6 @@ class Dies(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
-# %%
 keras.utils.set_random_seed(SEED)
 whole = small_run(logs / "whole")
 keras.utils.set_random_seed(SEED)
