@@ -56,6 +56,7 @@ def test_memory_is_the_sum_of_its_parts():
     maps = sum(
         side**2 * channels * depth
         for side, channels, depth in (
+            (32, 3, 1),  # what the first layer sees
             (32, 64, 2), (16, 64, 1), (16, 128, 2), (8, 128, 1), (8, 256, 3),
             (4, 256, 1), (4, 512, 3), (2, 512, 1), (2, 512, 3), (1, 512, 1),
             (1, 512, 1),  # rescaled

@@ -128,8 +128,8 @@ def prepared_path(
 def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """Switch off tf.data's tuner, whose thread holds up the end of every pass.
 
-    It sleeps for 10 ms, then 20, 40 and so on up to a minute, and nothing wakes it when
-    a pass is over: an epoch of 33 s ends after 41 (seen with TensorFlow 2.21).
+    It sleeps for 10 ms, then 20, 40 and so on up to a minute, and is not always woken
+    when a pass is over: an epoch of 33 s ends after 41 (seen with TensorFlow 2.21).
 
     Introduced in notebook 06.
     """

@@ -584,9 +584,14 @@ real = table("oxford-pets-sample_trimap")
 
 # %%
 species = table("oxford-pets-sample_species")
+plots.picture(
+    "oxford-pets-sample_species.jpg",
+    alt="A cat's face, and the parts that FCN-32s, 16s and 8s call cat, ever closer",
+)
 
 # %% [markdown]
-# They rise here as well. Two things are mixed in it. The border is void, so the pixels at
+# (The picture is scikit-image's cat, whom these networks have never seen.) They rise here as
+# well. Two things are mixed in it. The border is void, so the pixels at
 # which skips pay most do not count any more. And each stage adds training to a backbone
 # that learns to tell cats from dogs. One run without a control cannot separate the two.
 #
