@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 from conftest import ROOT
 
-from utils import fcn, hardware, training
+from benchmarks import memory
+from utils import environment, fcn, hardware, training
 
 
 @pytest.mark.parametrize(
@@ -88,6 +89,33 @@ def test_less_is_kept_of_frozen_blocks_and_of_sixteen_bits():
         keras.config.set_dtype_policy("float32")
     assert 0.5 < half["activations"] / whole["activations"] < 0.6
     assert half["weights"] > whole["weights"]
+
+
+def test_the_measured_table_has_the_predictions_of_this_code():
+    rows = environment.results("memory")["rows"]
+    assert len(rows) == len(memory.ROWS)
+    for row in rows[3:]:  # the slim ones: the others take a gigabyte to build
+        keras.config.set_dtype_policy(row["precision"])
+        try:
+            head = {name: row[name] for name in ("fc_units", "fc_kernel")}
+            model = fcn.build("8s", 3, weights=None, **head)
+        finally:
+            keras.config.set_dtype_policy("float32")
+        training.freeze(model, row["frozen_blocks"])
+        found = hardware.training_memory(model, row["image_size"], row["batch_size"])
+        assert found == pytest.approx(row["predicted_gb"]), (
+            "run benchmarks.memory again"
+        )
+        assert 0.5 < found["total"] / row["measured_gb"] < 1.2
+
+
+def test_the_measured_step_is_as_fast_as_asked():
+    """On the machine that measured it; what it took is in the file, run by run."""
+    step = environment.results("train_step")
+    assert len(step["fit_over_bare"]["runs"]) >= 5
+    assert step["fit_over_bare"]["median"] >= 0.95
+    assert step["of_the_product"]["convolutions"]["median"] >= 0.85
+    assert step["of_the_product"]["whole"]["median"] >= 0.75
 
 
 # The three stages as a GPU would train them, two steps each, and what that takes.

@@ -8,6 +8,7 @@ of the parameters cell. The exit status is 1 when a notebook failed.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import pathlib
 import resource
@@ -139,7 +140,10 @@ def main() -> int:
     if arguments.record:
         from utils import environment
 
-        seconds = {o.name: round(o.seconds) for o in outcomes}
+        seconds = {}
+        with contextlib.suppress(FileNotFoundError):  # pages not run now keep theirs
+            seconds = environment.results("notebooks")["seconds"]
+        seconds |= {o.name: round(o.seconds) for o in outcomes if not o.error}
         environment.write_results("notebooks", {"seconds": seconds})
     print(f"\n{table(outcomes)}\npages: {OUT.relative_to(ROOT)}/*.html")
     return int(any(o.error for o in outcomes))
