@@ -61,16 +61,20 @@ def test_runs_on_real_photographs(stem, sample, tmp_path):
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("stem", "epochs"),
-    [("04_fcn32s", 3), ("05_skip_connections", 2), ("06_training_on_pets", [2, 2, 2])],
+    ("stem", "image_size", "epochs"),
+    [
+        ("04_fcn32s", 128, 2),
+        ("05_skip_connections", 64, 2),
+        ("06_training_on_pets", 64, [1, 1, 1]),
+    ],
 )
-def test_the_gpu_branch_runs(stem, epochs, tmp_path):
+def test_the_gpu_branch_runs(stem, image_size, epochs, tmp_path):
     """As on a GPU: everything trained, augmented, compiled by XLA; only smaller."""
     path = ROOT / "notebooks" / f"{stem}.ipynb"
     parameters = {
         "ON_GPU": True,
         "DATASET": "synthetic_pets",
-        "IMAGE_SIZE": 64,
+        "IMAGE_SIZE": image_size,
         "FC_UNITS": 64,
         "FC_KERNEL": 1,
         "EPOCHS": epochs,
