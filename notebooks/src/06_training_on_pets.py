@@ -431,7 +431,7 @@ for weight in (0.0, 1.0):
     print(", ".join(f"{name} {iou:.3f}" for name, iou in ious))
 
 # %% [markdown]
-# The border gains, as it should, and not quite for free: look at the other two classes.
+# The border gains, as it should, and the pet pays a little for it.
 # This is one short run on drawings; ask your own validation photos. The recipe takes Dice,
 # because mean IoU is its yardstick.
 #
