@@ -9,7 +9,6 @@ Multiply-adds are counted from the layers' shapes. Writes results/train_step.jso
 """
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
 
@@ -18,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
+from benchmarks.input_pipeline import summary
 from utils import environment, fcn, metrics, pet_records, pets, training, vgg16
 
 CONVOLUTIONS = layers.Conv2D | layers.Conv2DTranspose
@@ -103,16 +103,6 @@ def bare(model: keras.Model, images: tf.Tensor, masks: tf.Tensor, xla: bool = Fa
         return value
 
     return lambda: step().numpy()
-
-
-def summary(values: list[float]) -> dict:
-    """Return median, least and largest of the runs, and the runs."""
-    return {
-        "median": statistics.median(values),
-        "min": min(values),
-        "max": max(values),
-        "runs": values,
-    }
 
 
 def main() -> None:
