@@ -3,8 +3,8 @@
     python -m tools.build_exercises [01 02]  those that changed; solutions are executed
     python -m tools.build_exercises --check  write nothing; fail when one is stale
 
-A source, `notebooks/src/exercises/NN_name.py`, is a percent script named as its chapter.
-Tags say where a cell goes; a cell without one of these goes into both notebooks:
+A source, `notebooks/src/exercises/NN_name.py`, is a percent script with the name of its
+chapter. Tags say where a cell goes; one without any of these goes into both notebooks:
 
     stub      exercises only: what the reader fills in
     solution  solutions only, in the stub's place
@@ -54,8 +54,8 @@ def header(stem: str, kind: str, body: str) -> str:
         line.append(f"chapter: [{title}](../{stem}.ipynb)")
     line.append(OTHER[kind].format(stem=stem))
     line.append("[index](../../README.md#the-notebooks)")
-    text = "\n".join(rest).strip()
-    return f"# {stem[:2]} {kind.capitalize()}: {title}\n\n{' · '.join(line)}\n\n{text}"
+    top = f"# {stem[:2]} {kind.capitalize()}: {title}\n\n{' · '.join(line)}\n\n"
+    return top + "\n".join(rest).strip()
 
 
 def compose(stem: str, kind: str) -> nbformat.NotebookNode:
@@ -139,10 +139,10 @@ def main() -> int:
             print(f"{kind}/{stem}: fresh")
             continue
         notebook = compose(stem, kind)
+        (ROOT / "notebooks" / kind).mkdir(exist_ok=True)
         if kind == "solutions":
             print(f"{kind}/{stem}: executing ...", flush=True)
             execute(notebook)
-        (ROOT / "notebooks" / kind).mkdir(exist_ok=True)
         build_notebooks.write(f"{kind}/{stem}", notebook)
     return 0
 

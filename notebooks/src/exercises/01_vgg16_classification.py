@@ -81,13 +81,13 @@ assert seen_by_three == reached.sum(), (
 )
 for sizes, answer in (((3, 3, 3), given[1]), ((7,), given[2])):
     network = stack(sizes, channels=64)
-    without = sum(layer.kernel.size for layer in network.layers)
+    without = sum(np.prod(layer.kernel.shape) for layer in network.layers)
     name = "three" if len(sizes) == 3 else "one"
     assert answer != without, (
         f"So close, for the {name}: your kernels are right. What else does a filter own?"
     )
     assert answer == network.count_params(), (
-        f"The {name} have not {answer:,} parameters. How deep is one filter: does it look "
+        f"Not {answer:,} parameters, for the {name}. How deep is one filter: does it look "
         "at one channel of its input, or at all of them?"
     )
 share = parameters_of_three / parameters_of_one

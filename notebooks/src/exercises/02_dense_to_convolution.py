@@ -96,13 +96,9 @@ for height, width, channels, units in ((2, 3, 4, 5), (3, 3, 2, 7), (1, 4, 6, 2))
         "Nearly: the channels are where they belong, but rows and columns have changed "
         "places. A square map would have hidden that."
     )
-    np.testing.assert_allclose(
-        scores,
-        answers["right"],
-        rtol=1e-4,
-        atol=1e-4,
-        err_msg="The shape is right, the answers are not: some weights meet the wrong "
-        "input. Try it on paper with a map of 1x2 and two channels.",
+    assert np.allclose(scores, answers["right"], atol=1e-4), (
+        "The shape is right, the answers are not: some weights meet the wrong input. Try "
+        "it on paper, with a map of 1x2 and two channels."
     )
 print("Right: the same scores as the sender's layer, on maps of three shapes.")
 
