@@ -31,6 +31,10 @@ OTHER = {
     "exercises": "stuck, or done? [solutions](../solutions/{stem}.ipynb)",
     "solutions": "try them first: [exercises](../exercises/{stem}.ipynb)",
 }
+LEAD = {
+    "exercises": "Fill in the cell below each text, then run the check under it.",
+    "solutions": "Below each text one answer of several, its check, and the reason.",
+}
 
 
 def stems() -> list[str]:
@@ -45,8 +49,7 @@ def source_cells(stem: str) -> list[nbformat.NotebookNode]:
 
 def header(stem: str, kind: str, body: str) -> str:
     """Put title, badge and the links to chapter and counterpart on the first cell."""
-    title, *rest = body.splitlines()
-    title = title.removeprefix("# ").strip()
+    title, text = body.removeprefix("# ").split("\n\n", 1)
     colab = build_notebooks.address().replace("https://github.com", f"{COLAB}/github")
     badge = f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]"
     line = [f"{badge}({colab}/blob/main/notebooks/{kind}/{stem}.ipynb)"]
@@ -54,8 +57,8 @@ def header(stem: str, kind: str, body: str) -> str:
         line.append(f"chapter: [{title}](../{stem}.ipynb)")
     line.append(OTHER[kind].format(stem=stem))
     line.append("[index](../../README.md#the-notebooks)")
-    top = f"# {stem[:2]} {kind.capitalize()}: {title}\n\n{' · '.join(line)}\n\n"
-    return top + "\n".join(rest).strip()
+    title = f"# {stem[:2]} {kind.capitalize()}: {title}"
+    return "\n\n".join([title, " · ".join(line), f"{text} {LEAD[kind]}"])
 
 
 def compose(stem: str, kind: str) -> nbformat.NotebookNode:

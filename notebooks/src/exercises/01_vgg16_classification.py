@@ -9,8 +9,7 @@
 # %% [markdown]
 # # VGG16, and the patch that slides
 #
-# Two exercises. Fill in the cell below each text, then run the check under it: it says
-# what is off, or *Right*. Nothing is downloaded.
+# Two exercises: one for paper, one for a formula. Nothing is downloaded.
 
 # %% tags=["setup"]
 
@@ -27,12 +26,12 @@ print(environment.prepare(SEED))
 # %% [markdown]
 # ## 1. Three small kernels, or one large? ★☆☆
 #
-# *Predict.* VGG16 has no kernel larger than 3x3. Was that wise? Compare two ways through a
-# map of 64 channels: **one** convolution of 7x7 with 64 filters, or **three** of 3x3 with
-# 64 filters each, one after the other.
+# *Predict.* VGG16 has no kernel larger than 3x3. Was that wise? Compare two ways
+# through a map of 64 channels: **one** convolution of 7x7 with 64 filters, or **three**
+# of 3x3 with 64 filters each, one after the other.
 #
-# On paper, before you run anything: how wide is the square of input cells that one output
-# cell of the *three* can see? How many parameters has each way?
+# On paper, before you run anything: how wide is the square of input cells that one
+# output cell of the *three* can see? How many parameters has each way?
 
 # %% tags=["stub"]
 seen_by_three = None  # side of the square, in cells
@@ -76,51 +75,49 @@ dot = np.zeros((1, 31, 31, 1), "float32")
 dot[0, 15, 15] = 1  # changes every output cell that sees it
 reached = np.ptp((narrow(dot) - narrow(0 * dot))[0, ..., 0], axis=0) > 0  # (W,)
 assert seen_by_three == reached.sum(), (
-    f"Not {seen_by_three} cells. Stand in one output cell and walk back, layer by layer: "
-    "how many new cells come into view at either side each time?"
+    f"Not {seen_by_three} cells. Stand in one output cell and walk back, layer by "
+    "layer: how many new cells come into view at either side each time?"
 )
 for sizes, answer in (((3, 3, 3), given[1]), ((7,), given[2])):
     network = stack(sizes, channels=64)
     without = sum(np.prod(layer.kernel.shape) for layer in network.layers)
     name = "three" if len(sizes) == 3 else "one"
     assert answer != without, (
-        f"So close, for the {name}: your kernels are right. What else does a filter own?"
+        f"So close, for the {name}: your kernels are right. What else does a filter "
+        "own?"
     )
     assert answer == network.count_params(), (
-        f"Not {answer:,} parameters, for the {name}. How deep is one filter: does it look "
-        "at one channel of its input, or at all of them?"
+        f"Not {answer:,} parameters, for the {name}. How deep is one filter: does it "
+        "look at one channel of its input, or at all of them?"
     )
 share = parameters_of_three / parameters_of_one
 print(f"Right: the same view with {share:.0%} of the parameters.")
 
 # %% [markdown] tags=["why"]
-# Each 3x3 layer lets an output cell see one more cell on every side, so three of them see
-# 3 + 2 + 2 = 7, as much as one kernel of 7x7. But 3 times 3 x 3 is 27 weights for each pair
-# of channels, and 7 x 7 is 49: the large kernel has 81 % more. The small ones have three
-# ReLUs in place of one besides. That is the argument of VGG's authors (Simonyan and
-# Zisserman, 2015, section 2.3).
+# Each 3x3 layer lets an output cell see one more cell on every side, so three of them
+# see 3 + 2 + 2 = 7, as much as one kernel of 7x7. But 3 times 3 x 3 is 27 weights for
+# each pair of channels, and 7 x 7 is 49: the large kernel has 81 % more. The small ones
+# have three ReLUs in place of one besides. That is the argument of VGG's authors
+# (Simonyan and Zisserman, 2015, section 2.3).
 
 # %% [markdown]
 # ## 2. How often is a pixel looked at? ★★☆
 #
 # *Complete.* The page slid a window of 224 pixels in steps of 32, and painted how often
-# each pixel was processed. It counted by going through all windows. Do it without: write
-# down how many windows look at one pixel, along one side of the photo.
+# each pixel was processed. It counted by going through all windows. Do it without:
+# write down how many windows look at one pixel, along one side of the photo.
 #
 # Windows start at 0, `stride`, 2 `stride` and so on, as long as they fit into `size`
 # pixels. Window and stride can be anything from 1.
 
+
 # %% tags=["stub"]
-
-
 def looks(pixel, size, window, stride):
     """Return how many windows along a side of `size` pixels contain `pixel`."""
     return None  # your formula; no loop over windows
 
 
 # %% tags=["solution"]
-
-
 def looks(pixel, size, window, stride):
     """Return how many windows along a side of `size` pixels contain `pixel`."""
     last = min(pixel, size - window) // stride  # it starts at the pixel or before
@@ -129,15 +126,11 @@ def looks(pixel, size, window, stride):
 
 
 # %% tags=["wrong"]
-
-
 def looks(pixel, size, window, stride):
     return window // stride
 
 
 # %% tags=["wrong"]
-
-
 def looks(pixel, size, window, stride):
     return pixel // stride - max(0, pixel - window + stride) // stride + 1
 
@@ -158,18 +151,20 @@ for size, window, stride in cases:
     inner = set(range(window - 1, size - window - stride + 1)) & set(wrong)
     near_start = wrong[0] < window - 1
     assert inner, (
-        f"Fine in the middle, but not {'at the start' if near_start else 'at the end'}. "
-        f"Which windows would have to hang out of the photo? {case}"
+        "Fine in the middle, but not "
+        f"{'at the start' if near_start else 'at the end'}. Which windows would have "
+        f"to hang out of the photo? {case}"
     )
     raise AssertionError(
-        f"Away from the frame it is not right yet. What are the first and the last window "
-        f"that still contain the pixel? {case}"
+        "Away from the frame it is not right yet. What are the first and the last "
+        f"window that still contain the pixel? {case}"
     )
 most, least = looks(256, 512, 224, 32) ** 2, looks(0, 512, 224, 32) ** 2
 print(f"Right: in two dimensions {most} looks in the middle, {least} in the corner.")
 
 # %% [markdown] tags=["why"]
-# A window contains the pixel when it starts at the pixel or up to `window - 1` before it.
-# Starts are multiples of the stride, so count the multiples in that range, and keep those
-# whose window fits into the photo. In the middle that is 224 / 32 = 7 along a side, so 7x7
-# in all: each cell of 32 pixels goes through the convolutions 49 times. One pass would do.
+# A window contains the pixel when it starts at the pixel or up to `window - 1` before
+# it. Starts are multiples of the stride, so count the multiples in that range, and keep
+# those whose window fits into the photo. In the middle that is 224 / 32 = 7 along a
+# side, so 7x7 in all: each cell of 32 pixels goes through the convolutions 49 times.
+# One pass would do.

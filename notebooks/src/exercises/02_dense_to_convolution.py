@@ -9,8 +9,7 @@
 # %% [markdown]
 # # Dense layers become convolutions
 #
-# Two exercises on small random networks. Fill in the cell below each text, then run the
-# check under it: it says what is off, or *Right*. Nothing is downloaded.
+# Two exercises on small random networks. Nothing is downloaded.
 
 # %% tags=["setup"]
 
@@ -28,25 +27,22 @@ generator = np.random.default_rng(SEED)
 # %% [markdown]
 # ## 1. A dense layer from elsewhere ★★☆
 #
-# *Complete.* Somebody sends you a classifier from PyTorch. Two things are different there.
-# A dense layer keeps its weights as (units, inputs), and a map is flattened as it is
-# stored, **channels first**: input number $(c \cdot H + y) \cdot W + x$ is channel $c$ at
-# position $(y, x)$, with $H$ and $W$ the map's height and width.
+# *Complete.* Somebody sends you a classifier from PyTorch. Two things are different
+# there. A dense layer keeps its weights as (units, inputs), and a map is flattened as
+# it is stored, **channels first**: input number $(c \cdot H + y) \cdot W + x$ is
+# channel $c$ at position $(y, x)$, with $H$ and $W$ the map's height and width.
 #
-# Turn these weights into the kernel of a Keras convolution as large as the map. A map need
-# not be square.
+# Turn these weights into the kernel of a Keras convolution as large as the map. A map
+# need not be square.
+
 
 # %% tags=["stub"]
-
-
 def ported(weight, height, width):
     """Turn weights (units, C * H * W) into a kernel (H, W, C, units)."""
     return None  # your line
 
 
 # %% tags=["solution"]
-
-
 def ported(weight, height, width):
     """Turn weights (units, C * H * W) into a kernel (H, W, C, units)."""
     split = weight.reshape(len(weight), -1, height, width)  # (units, C, H, W)
@@ -54,22 +50,16 @@ def ported(weight, height, width):
 
 
 # %% tags=["wrong"]
-
-
 def ported(weight, height, width):
     return weight.T.reshape(height, width, -1, len(weight))
 
 
 # %% tags=["wrong"]
-
-
 def ported(weight, height, width):
     return weight.reshape(len(weight), -1, width, height).transpose(3, 2, 1, 0)
 
 
 # %% tags=["wrong"]
-
-
 def ported(weight, height, width):
     return weight.reshape(len(weight), -1, height, width)
 
@@ -82,38 +72,39 @@ for height, width, channels, units in ((2, 3, 4, 5), (3, 3, 2, 7), (1, 4, 6, 2))
     assert kernel is not None, "Your function returns nothing yet: write its line."
     shape = (height, width, channels, units)
     assert np.shape(kernel) == shape, (
-        f"A Keras kernel for this map is {shape}, yours is {np.shape(kernel)}. Split the "
-        "inputs into three axes first, then put the axes into Keras's order."
+        f"A Keras kernel for this map is {shape}, yours is {np.shape(kernel)}. Split "
+        "the inputs into three axes first, then put the axes into Keras's order."
     )
     scores = keras.ops.conv(feature[None], kernel)[0, 0, 0].numpy()  # (units,)
     orders = {"right": (2, 0, 1), "channels last": (0, 1, 2), "transposed": (2, 1, 0)}
     answers = {k: weight @ feature.transpose(v).ravel() for k, v in orders.items()}
     assert not (channels > 1 and np.allclose(scores, answers["channels last"])), (
-        "The shape is right, the answers are not: this reads the inputs as Keras flattens "
-        "them. Which of the three axes moves slowest in the sender's order?"
+        "The shape is right, the answers are not: this reads the inputs as Keras "
+        "flattens them. Which of the three axes moves slowest in the sender's order?"
     )
     assert height == 1 or not np.allclose(scores, answers["transposed"]), (
         "Nearly: the channels are where they belong, but rows and columns have changed "
         "places. A square map would have hidden that."
     )
     assert np.allclose(scores, answers["right"], atol=1e-4), (
-        "The shape is right, the answers are not: some weights meet the wrong input. Try "
-        "it on paper, with a map of 1x2 and two channels."
+        "The shape is right, the answers are not: some weights meet the wrong input. "
+        "Try it on paper, with a map of 1x2 and two channels."
     )
 print("Right: the same scores as the sender's layer, on maps of three shapes.")
 
 # %% [markdown] tags=["why"]
-# `reshape` never moves a number, it only puts brackets around them. So bracket in the order
-# in which they lie, units, channel, row, column, and let `transpose` do the moving. The
-# wrong order gives the right shape as well. That is why a port is finished when its answers
-# agree, and not when it runs.
+# `reshape` never moves a number, it only puts brackets around them. So bracket in the
+# order in which they lie, units, channel, row, column, and let `transpose` do the
+# moving. The wrong order gives the right shape as well. That is why a port is finished
+# when its answers agree, and not when it runs.
 
 # %% [markdown]
 # ## 2. Shift and stitch ★★★
 #
-# *Explore.* A convolutional network of stride 4 gives one score for every fourth pixel. The
-# page's cure for coarse maps waits in notebook 03. But there is another, older one that
-# needs no new layer, only patience: ask the network again about the *shifted* photo.
+# *Explore.* A convolutional network of stride 4 gives one score for every fourth pixel.
+# The series' cure for coarse maps waits in notebook 03. But there is another, older one
+# that needs no new layer, only patience: ask the network again about the *shifted*
+# photo.
 #
 # Here is a small network without any padding. Its window is 14 pixels, its stride 4, so
 # its map has the scores of the windows at 0, 4, 8, ...
@@ -134,12 +125,11 @@ print("one window", network(image[None, :14, :14]).shape)  # (1, 1, 1, 2)
 print("the image ", network(image[None]).shape)  # (1, 4, 6, 2)
 
 # %% [markdown]
-# Fill a map with the score of **every** window, one for each pixel it can start at. You may
-# call the network sixteen times, each time on the whole image or most of it.
+# Fill a map with the score of **every** window, one for each pixel it can start at. You
+# may call the network sixteen times, each time on the whole image or most of it.
+
 
 # %% tags=["stub"]
-
-
 def every_score(network, image):
     """Return the scores of all windows of 14 pixels: (H - 13, W - 13, 2)."""
     height, width, _ = image.shape
@@ -149,8 +139,6 @@ def every_score(network, image):
 
 
 # %% tags=["solution"]
-
-
 def every_score(network, image):
     """Return the scores of all windows of 14 pixels: (H - 13, W - 13, 2)."""
     height, width, _ = image.shape
@@ -162,8 +150,6 @@ def every_score(network, image):
 
 
 # %% tags=["wrong"]
-
-
 def every_score(network, image):
     coarse = network(image[None])[0].numpy()
     fine = coarse.repeat(4, axis=0).repeat(4, axis=1)
@@ -171,8 +157,6 @@ def every_score(network, image):
 
 
 # %% tags=["wrong"]
-
-
 def every_score(network, image):
     height, width, _ = image.shape
     scores = np.zeros((height - 13, width - 13, 2), "float32")
@@ -182,8 +166,6 @@ def every_score(network, image):
 
 
 # %% tags=["wrong"]
-
-
 def every_score(network, image):
     height, width, _ = image.shape
     scores = np.zeros((height - 13, width - 13, 2), "float32")
@@ -214,8 +196,8 @@ for size in ((29, 37), (31, 34)):
     )
     diagonal = (starts[:, 0] % 4 == starts[:, 1] % 4).reshape(rows, columns)
     assert same.all() or not same[diagonal].all(), (
-        "Right where both shifts are equal, and nowhere else. Which shift belongs to the "
-        "rows of the map?"
+        "Right where both shifts are equal, and nowhere else. Which shift belongs to "
+        "the rows of the map?"
     )
     assert same.all(), (
         f"{same.mean():.0%} of the scores are right. Follow one of the others: of the "
@@ -224,10 +206,11 @@ for size in ((29, 37), (31, 34)):
 print("Right: sixteen passes, and every window has its score, exactly.")
 
 # %% [markdown] tags=["why"]
-# The map of a photo that lacks its first `top` rows begins with the window at row `top`,
-# and goes on in steps of four. So it fills the rows `top`, `top + 4`, ..., and the sixteen
-# maps interleave to all of them. Nothing is interpolated: each score is the one its own
-# window would get.
+# The map of a photo that lacks its first `top` rows begins with the window at row
+# `top`, and goes on in steps of four. So it fills the rows `top`, `top + 4`, ..., and
+# the sixteen maps interleave to all of them. Nothing is interpolated: each score is the
+# one its own window would get.
 #
-# The FCN paper tried this (section 3.2), and let it be: sixteen passes for stride 4 are
-# 1,024 for stride 32, and learning through an enlargement did as well.
+# The FCN paper discusses this (section 3.2) and does without: for stride 4 it takes
+# sixteen passes, for stride 32 it would take 1,024, and the authors found an enlargement
+# that is part of the training more effective.

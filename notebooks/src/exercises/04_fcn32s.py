@@ -9,8 +9,7 @@
 # %% [markdown]
 # # FCN-32s: a mask for every photo
 #
-# Two exercises. Fill in the cell below each text, then run the check under it: it says
-# what is off, or *Right*. Nothing is downloaded, and nothing is trained.
+# Two exercises, before any training. Nothing is downloaded.
 
 # %% tags=["setup"]
 
@@ -75,38 +74,42 @@ one_cell_each = np.eye(9, dtype="float32").reshape(
 )  # nine maps, (B, H, W, C)
 reaches = np.abs(enlarge(one_cell_each)[..., 0]) > 1e-6  # (9, 96, 96)
 covered = 32 * 32
+assert cells_of_a_pixel != 1, (
+    "A mask in which each pixel listens to one cell is made of blocks of 32 pixels. "
+    "The page's masks were not. What does bilinear mean, in rows and in columns?"
+)
 assert cells_of_a_pixel == reaches[:, 50, 40].sum(), (
     f"Not {cells_of_a_pixel}. Along a row, between which cells' centres does the pixel "
     "lie? Then the same along its column. Cells further off have nothing to say to it."
 )
 for name, answer, cell in (("middle", given[1], 4), ("corner", given[2], 0)):
     assert answer != covered or answer == reaches[cell].sum(), (
-        f"{covered:,} pixels is the square that the cell in the {name} covers. How wide is "
-        "the kernel with which it is stamped?"
+        f"{covered:,} pixels is the square that the cell in the {name} covers. How "
+        "wide is the kernel with which it is stamped?"
     )
     assert answer == reaches[cell].sum(), (
-        f"Not {answer:,} pixels for the cell in the {name}. How far does its tent reach to "
-        "either side, and does anything of it fall off the photo?"
+        f"Not {answer:,} pixels for the cell in the {name}. How far does its tent "
+        "reach to either side, and does anything of it fall off the photo?"
     )
 print("Right: a cell speaks well beyond the square it covers.")
 
 # %% [markdown] tags=["why"]
-# Bilinear means: a pixel lies between two cells in a row and two in a column, so it hears
-# four (fewer beyond the outermost centres). Seen from the cell: its stamp is 64 pixels
-# wide, twice its own square, and inside the photo for the middle cell. The corner's centre
-# is 16 pixels from both edges. Its tent runs 32 further inwards, and outwards its repeated
-# neighbour goes on to the edge: 16 + 32 = 48.
+# Bilinear means: a pixel lies between two cells in a row and two in a column, so it
+# hears four (fewer beyond the outermost centres). Seen from the cell: its stamp is 64
+# pixels wide, twice its own square, and inside the photo for the middle cell. The
+# corner's centre is 16 pixels from both edges. Its tent runs 32 further inwards, and
+# outwards its repeated neighbour goes on to the edge: 16 + 32 = 48.
 #
-# So a wrong cell spoils up to 4,096 pixels, and the loss of each of them reaches back to
-# it: a cell learns from a neighbourhood four times its own size.
+# So a wrong cell spoils up to 4,096 pixels, and the loss of each of them reaches back
+# to it: a cell learns from a neighbourhood four times its own size.
 
 # %% [markdown]
 # ## 2. Start better than ln 3 ★★☆
 #
-# *Complete.* The untrained network of the page scores 0, 0, 0 everywhere and pays $\ln 3$.
-# It can do better without having looked at a single photo: the kernel of its score layer
-# stays zero, but the layer has a **bias**, one number per class. Choose it from a mask such
-# that the loss starts as low as any constant answer can be.
+# *Complete.* The untrained network of the page scores 0, 0, 0 everywhere and pays $\ln
+# 3$. It can do better without having looked at a single photo: the kernel of its score
+# layer stays zero, but the layer has a **bias**, one number per class. Choose it from a
+# mask such that the loss starts as low as any constant answer can be.
 #
 # Void pixels (255) do not count. A class that the mask does not hold must get a finite
 # number all the same: training could not raise a score from minus infinity.
@@ -126,17 +129,14 @@ def starting_loss(bias, mask):
 
 print(f"with zeros: {starting_loss([0, 0, 0], mask):.4f}")
 
+
 # %% tags=["stub"]
-
-
 def first_bias(mask, num_classes):
     """Return the bias (num_classes,) with the lowest starting loss on this mask."""
     return None  # your lines
 
 
 # %% tags=["solution"]
-
-
 def first_bias(mask, num_classes):
     """Return the bias (num_classes,) with the lowest starting loss on this mask."""
     known = mask[mask != 255]
@@ -145,16 +145,12 @@ def first_bias(mask, num_classes):
 
 
 # %% tags=["wrong"]
-
-
 def first_bias(mask, num_classes):
     known = mask[mask != 255]
     return np.bincount(known, minlength=num_classes) / known.size
 
 
 # %% tags=["wrong"]
-
-
 def first_bias(mask, num_classes):
     known = mask[mask != 255]
     return -np.log(
@@ -163,16 +159,12 @@ def first_bias(mask, num_classes):
 
 
 # %% tags=["wrong"]
-
-
 def first_bias(mask, num_classes):
     known = mask[mask != 255]
     return np.log(np.bincount(known, minlength=num_classes) / known.size)
 
 
 # %% tags=["wrong"]
-
-
 def first_bias(mask, num_classes):
     classes = np.where(mask == 255, 0, mask)  # as in the loss
     share = np.bincount(classes.ravel(), minlength=num_classes) / mask.size
@@ -187,11 +179,12 @@ for example, num_classes in ((mask, 3), (thin, 4), (mask, 5)):
         bias = first_bias(example, num_classes)
     assert bias is not None, "Your function returns nothing yet: write its lines."
     assert np.shape(bias) == (num_classes,), (
-        f"One number for each of {num_classes} classes, please; yours is {np.shape(bias)}."
+        f"One number for each of {num_classes} classes, please; yours is "
+        f"{np.shape(bias)}."
     )
     assert np.isfinite(bias).all(), (
-        f"A mask without class {np.argmin(np.isfinite(bias))} gives that class an infinite "
-        "score. Very unlikely is enough; impossible is too much."
+        f"A mask without class {np.argmin(np.isfinite(bias))} gives that class an "
+        "infinite score. Very unlikely is enough; impossible is too much."
     )
     bias = tf.Variable(bias, dtype=tf.float32)
     with tf.GradientTape() as tape:
@@ -199,12 +192,13 @@ for example, num_classes in ((mask, 3), (thin, 4), (mask, 5)):
     slope = tape.gradient(loss, bias).numpy()  # (num_classes,), 0 at the lowest point
     zeros = starting_loss([0] * num_classes, example)
     assert loss <= zeros, (
-        f"It starts at {loss:.3f}, worse than the {zeros:.3f} of zeros. Which class should "
-        "get the highest score?"
+        f"It starts at {loss:.3f}, worse than the {zeros:.3f} of zeros. Which class "
+        "should get the highest score?"
     )
     assert not np.isclose(np.sum(bias), 1) or np.abs(slope).max() < 1e-3, (
-        "Better than zeros. But your numbers are probabilities, and the loss takes them "
-        f"for logits ({loss:.3f}). Which logits have these probabilities as their softmax?"
+        "Better than zeros. But your numbers are probabilities, and the loss takes "
+        f"them for logits ({loss:.3f}). Which logits have these probabilities as their "
+        "softmax?"
     )
     worst = int(np.abs(slope).argmax())
     assert np.abs(slope[worst]) < 1e-3, (
@@ -215,9 +209,9 @@ for example, num_classes in ((mask, 3), (thin, 4), (mask, 5)):
 print(f"Right: {starting_loss(first_bias(mask, 3), mask):.4f} before the first step.")
 
 # %% [markdown] tags=["why"]
-# The best constant answer is the truth about the mask as a whole: predict each class with
-# the share it has among the known pixels. Softmax turns logits $b_k$ into shares when
-# $b_k = \ln p_k$, plus any common number. The loss is then $-\sum_k p_k \ln p_k$, the
-# **entropy** of the shares $p_k$, and no constant can go below it. Where one class rules,
-# as background does here, that saves the first steps of training, which would teach the
-# network nothing else.
+# The best constant answer is the truth about the mask as a whole: predict each class
+# with the share it has among the known pixels. Softmax turns logits $b_k$ into shares
+# when $b_k = \ln p_k$, plus any common number. The loss is then $-\sum_k p_k \ln p_k$,
+# the **entropy** of the shares $p_k$, and no constant can go below it. Where one class
+# rules, as background does here, that saves the first steps of training, which would
+# teach the network nothing else.

@@ -9,8 +9,8 @@
 # %% [markdown]
 # # Training on pets: the whole recipe
 #
-# Two exercises. Fill in the cell below each text, then run the check under it: it says
-# what is off, or *Right*. Nothing is downloaded, and no network worth the name is trained.
+# Two exercises on what a step of training adds up. Nothing is downloaded, and no
+# network worth the name is trained.
 
 # %% tags=["setup"]
 
@@ -77,30 +77,31 @@ if 1.05 < ratio < 100:
 if 7.6 < ratio < 8.4:
     hint = "Over how many photos does his sum go?"
 if 1.95 < ratio < 2.05:
-    hint = "You have dealt with the sum. For how many steps does a gradient count, in each?"
+    hint = "You have dealt with the sum. For how many steps does a gradient count?"
 if 3.9 < ratio < 4.1:
     hint = "You have seen to the momentum, but in which direction?"
 assert abs(ratio - 1) < 0.05, f"He would walk {ratio:.3g} times as far as you. {hint}"
 print(f"Right: both walk the same, {yours:.2f} a step at a slope of 1.")
 
 # %% [markdown] tags=["why"]
-# A sum over 8 x 160 x 160 pixels has a slope 204,800 times as steep as the mean's, so the
-# rate is divided by that. And a gradient counts, all later steps together, for
-# $1/(1 - m)$ steps with momentum $m$: for 10 with 0.9, for 20 with 0.95. His moves twice as
-# far on the same rate, so halve it. The result looks like a misprint, as the paper's 1e-10
-# does, and is neither more nor less careful than 0.01.
+# A sum over 8 x 160 x 160 pixels has a slope 204,800 times as steep as the mean's, so
+# the rate is divided by that. And a gradient counts, all later steps together, for
+# $1/(1 - m)$ steps with momentum $m$: for 10 with 0.9, for 20 with 0.95. His moves
+# twice as far on the same rate, so halve it. The result looks like a misprint, as the
+# paper's 1e-10 does, and is neither more nor less careful than 0.01.
 #
-# (A weight in the wild does not see the same slope forever, so take it as a first guess.)
+# (A weight in the wild does not see the same slope forever, so take it as a first
+# guess.)
 
 # %% [markdown]
 # ## 2. Half a batch at a time ★★★
 #
-# *Complete.* A batch does not fit into memory, half of it does. So compute the gradients of
-# both halves, one after the other, and put them together; then make one step. Nobody should
-# be able to tell the difference.
+# *Complete.* A batch does not fit into memory, half of it does. So compute the
+# gradients of both halves, one after the other, and put them together; then make one
+# step. Nobody should be able to tell the difference.
 #
-# There is a catch. The loss is a mean over the pixels that are **known**, and void (255) does
-# not come in equal shares.
+# There is a catch. The loss is a mean over the pixels that are **known**, and void
+# (255) does not come in equal shares.
 
 # %%
 model = keras.Sequential(
@@ -116,18 +117,14 @@ def gradients_of(model, images, masks):
 
 
 # %% tags=["stub"]
-
-
 def gradients_in_halves(model, images, masks):
-    """Return what gradients_of(model, images, masks) returns, half a batch at a time."""
+    """Return what gradients_of returns for the whole batch, from two halves."""
     return None  # your lines: call gradients_of twice, return one array per weight
 
 
 # %% tags=["solution"]
-
-
 def gradients_in_halves(model, images, masks):
-    """Return what gradients_of(model, images, masks) returns, half a batch at a time."""
+    """Return what gradients_of returns for the whole batch, from two halves."""
     half = len(images) // 2
     first = gradients_of(model, images[:half], masks[:half])
     second = gradients_of(model, images[half:], masks[half:])
@@ -137,8 +134,6 @@ def gradients_in_halves(model, images, masks):
 
 
 # %% tags=["wrong"]
-
-
 def gradients_in_halves(model, images, masks):
     half = len(images) // 2
     first = gradients_of(model, images[:half], masks[:half])
@@ -147,8 +142,6 @@ def gradients_in_halves(model, images, masks):
 
 
 # %% tags=["wrong"]
-
-
 def gradients_in_halves(model, images, masks):
     half = len(images) // 2
     first = gradients_of(model, images[:half], masks[:half])
@@ -157,8 +150,6 @@ def gradients_in_halves(model, images, masks):
 
 
 # %% tags=["wrong"]
-
-
 def gradients_in_halves(model, images, masks):
     half = len(images) // 2
     first = gradients_of(model, images[:half], masks[:half])
@@ -200,8 +191,8 @@ for count, void_rows, hint in cases:
 print("Right: no one could tell, not even where half of the photos are void.")
 
 # %% [markdown] tags=["why"]
-# Two means make the mean of all only when each is weighted by what it is a mean *of*: the
-# known pixels, not the photos. The average of averages is right for full masks and halves of
-# equal size, which is how the bug survives its first test. The same arithmetic waits
-# wherever a batch is cut up: gradient accumulation, several GPUs, an epoch's mean loss over
-# batches.
+# Two means make the mean of all only when each is weighted by what it is a mean *of*:
+# the known pixels, not the photos. The average of averages is right for full masks and
+# halves of equal size, which is how the bug survives its first test. The same
+# arithmetic waits wherever a batch is cut up: gradient accumulation, several GPUs, an
+# epoch's mean loss over batches.

@@ -9,8 +9,7 @@
 # %% [markdown]
 # # Evaluation worth trusting
 #
-# Two exercises on squares. Fill in the cell below each text, then run the check under it:
-# it says what is off, or *Right*. Nothing is downloaded, and nothing is trained.
+# Two exercises on squares. Nothing is downloaded, and nothing is trained.
 
 # %% tags=["setup"]
 
@@ -25,12 +24,12 @@ print(environment.prepare(SEED))
 # %% [markdown]
 # ## 1. A square, slightly off ★☆☆
 #
-# *Predict.* The truth is a square of 40x40 pixels in a photo of 100x100. The prediction is
-# the same square, 10 pixels further down and 10 further right. How good is that?
+# *Predict.* The truth is a square of 40x40 pixels in a photo of 100x100. The prediction
+# is the same square, 10 pixels further down and 10 further right. How good is that?
 #
-# Three answers, as numbers from 0 to 1, to two digits or better: the share of all pixels
-# that are right; the IoU of the square; and its F1 (also called Dice: twice the pixels in
-# both, over the pixels of the one plus the pixels of the other).
+# Three answers, as numbers from 0 to 1, to two digits or better: the share of all
+# pixels that are right; the IoU of the square; and its F1 (also called Dice: twice the
+# pixels in both, over the pixels of the one plus the pixels of the other).
 
 # %% tags=["stub"]
 pixel_accuracy = None
@@ -76,47 +75,48 @@ scores = metrics.scores(confusion)
 accuracy, missed = float(scores["pixel_accuracy"]), confusion[1, 0] / truth.size
 measured_iou, measured_f1 = float(scores["iou"][1]), float(scores["f1"][1])
 assert abs(pixel_accuracy - accuracy - missed) > 0.005, (
-    "You have counted the pixels of the square that were missed. What of those that were "
-    "called square and are none?"
+    "You have counted the pixels of the square that were missed. What of those that "
+    "were called square and are none?"
 )
 assert abs(pixel_accuracy - accuracy) < 0.005, (
-    f"Pixel accuracy is not {pixel_accuracy:.3f}. Draw both squares: how large is the part "
-    "that they share, when the shift goes down *and* right?"
+    f"Pixel accuracy is not {pixel_accuracy:.3f}. Draw both squares: how large is the "
+    "part that they share, when the shift goes down *and* right?"
 )
 assert abs(iou - measured_f1) > 0.005, (
-    f"You divide the shared pixels by {confusion[1, 1] / iou:.0f}. IoU's U is everything "
-    "that either square covers: is it that many?"
+    f"You divide the shared pixels by {confusion[1, 1] / iou:.0f}. IoU's U is "
+    "everything that either square covers: is it that many?"
 )
 assert abs(iou - measured_iou) < 0.005, (
-    f"The square's IoU is not {iou:.3f}. Shared pixels over all that either covers: count "
-    "the shared ones only once below."
+    f"The square's IoU is not {iou:.3f}. Shared pixels over all that either covers: "
+    "count the shared ones only once below."
 )
 assert abs(f1 - measured_iou) > 0.005, (
-    "IoU is right, and F1 is another number: it counts the shared pixels twice, above and "
-    "below. Which of the two can be larger?"
+    "IoU is right, and F1 is another number: it counts the shared pixels twice, above "
+    "and below. Which of the two can be larger?"
 )
 assert abs(f1 - measured_f1) < 0.005, (
-    f"F1 is not {f1:.3f}. Below stand the areas of both squares, shared pixels included."
+    f"F1 is not {f1:.3f}. Below stand the areas of both squares, shared pixels "
+    "included."
 )
 print(f"Right: {accuracy:.0%} of the pixels, and an IoU of {measured_iou:.2f}.")
 
 # %% [markdown] tags=["why"]
-# The shared part is 30x30, since the shift takes 10 off both sides. 700 pixels are missed and
-# 700 invented, 14 % of the photo, so 86 % are right: most of that is background that
-# nobody could miss. The IoU sees the square alone, 900 / 2,300, and F1 is $2i/(1 + i)$ with
-# $i$ the IoU, so it is always the larger one. A shift by a quarter of the side is a good deal
-# worse than it looks.
+# The shared part is 30x30, since the shift takes 10 off both sides. 700 pixels are
+# missed and 700 invented, 14 % of the photo, so 86 % are right: most of that is
+# background that nobody could miss. The IoU sees the square alone, 900 / 2,300, and F1
+# is $2i/(1 + i)$ with $i$ the IoU, so it is always the larger one. A shift by a quarter
+# of the side is a good deal worse than it looks.
 
 # %% [markdown]
 # ## 2. Raise the score, leave the network alone ★★☆
 #
-# *Explore.* Eight photos, their masks (1 is the pet), and what some network made of them. A
-# program scores them in two batches of four. It computes each batch's mean IoU, leaving out
-# a class that neither its masks nor its predictions hold, as is the custom, and averages
-# both numbers.
+# *Explore.* Eight photos, their masks (1 is the pet), and what some network made of
+# them. A program scores them in two batches of four. It computes each batch's mean IoU,
+# leaving out a class that neither its masks nor its predictions hold, as is the custom,
+# and averages both numbers.
 #
-# You may choose one thing only: the **order** of the photos. Raise the average by 0.05 or
-# more above the mean IoU of all eight together, without touching a single pixel.
+# You may choose one thing only: the **order** of the photos. Raise the average by 0.05
+# or more above the mean IoU of all eight together, without touching a single pixel.
 
 # %%
 masks, predictions = np.zeros((2, 8, 32, 32), int)  # (N, H, W) each
@@ -173,21 +173,22 @@ assert list(order) != list(range(8)), (
     f"That is the order in which they come, for {gain:+.3f}. Now choose your own."
 )
 assert gain > 0, (
-    f"That makes {gain:+.3f}. In both batches the pet counts for half of the mean. Could "
-    "there be a batch in which it does not count at all?"
+    f"That makes {gain:+.3f}. In both batches the pet counts for half of the mean. "
+    "Could there be a batch in which it does not count at all?"
 )
 assert gain >= 0.05, (
-    f"{gain:+.3f}: the right direction. What would a batch have to look like for its mean "
-    "IoU to be perfect?"
+    f"{gain:+.3f}: the right direction. What would a batch have to look like for its "
+    "mean IoU to be perfect?"
 )
 print(
     f"Right: {gain:+.3f} for the same predictions, from {averaged(order):.3f} averaged."
 )
 
 # %% [markdown] tags=["why"]
-# Put the four photos without a pet into one batch. Nothing is wrong there, and the class pet
-# is nowhere, so it is left out: a perfect 1. In the other batch the pet is as bad as before.
-# The average is above the truth, and not a pixel has changed.
+# Put the four photos without a pet into one batch. Nothing is wrong there, and the
+# class pet is nowhere, so it is left out: a perfect 1. In the other batch the pet is as
+# bad as before. The average is above the truth, and not a pixel has changed.
 #
-# A score that depends on the order of the photos is no property of the network. One confusion
-# matrix, summed over all photos, has no order: that is what `SegmentationMetrics` keeps.
+# A score that depends on the order of the photos is no property of the network. One
+# confusion matrix, summed over all photos, has no order: that is what
+# `SegmentationMetrics` keeps.
