@@ -10,6 +10,7 @@ chapter. Tags say where a cell goes; one without any of these goes into both not
     solution  solutions only, in the stub's place
     why       solutions only: the reason, in a few sentences
     wrong     neither: a plausible wrong answer, which the check must catch in the tests
+    also      neither: another right answer, which the check must accept in the tests
     check     both: says kindly what is off, or prints one line that begins with "Right"
 """
 
@@ -26,7 +27,10 @@ from tools import build_notebooks
 from tools.build_notebooks import COLAB, FOOTER, KEY, ROOT, SETUP
 
 SOURCES = ROOT / "notebooks" / "src" / "exercises"
-LEFT_OUT = {"exercises": {"solution", "why", "wrong"}, "solutions": {"stub", "wrong"}}
+LEFT_OUT = {
+    "exercises": {"solution", "why", "wrong", "also"},
+    "solutions": {"stub", "wrong", "also"},
+}
 OTHER = {
     "exercises": "stuck, or done? [solutions](../solutions/{stem}.ipynb)",
     "solutions": "try them first: [exercises](../exercises/{stem}.ipynb)",

@@ -49,6 +49,12 @@ def ported(weight, height, width):
     return split.transpose(2, 3, 1, 0)  # (H, W, C, units)
 
 
+# %% tags=["also"]
+def ported(weight, height, width):
+    split = keras.ops.reshape(weight.T, (-1, height, width, len(weight)))
+    return keras.ops.moveaxis(split, 0, 2)
+
+
 # %% tags=["wrong"]
 def ported(weight, height, width):
     return weight.T.reshape(height, width, -1, len(weight))
@@ -149,6 +155,17 @@ def every_score(network, image):
     return scores
 
 
+# %% tags=["also"]
+def every_score(network, image):
+    height, width, _ = image.shape
+    padded = np.pad(image, ((0, 6), (0, 6), (0, 0)))  # whole groups of four fit
+    maps = [network(padded[None, y:, x:])[0] for y in range(4) for x in range(4)]
+    rows, columns = (height - 10) // 4, (width - 10) // 4
+    maps = np.stack([one[:rows, :columns] for one in maps])  # (16, rows, columns, 2)
+    maps = maps.reshape(4, 4, rows, columns, 2).transpose(2, 0, 3, 1, 4)
+    return maps.reshape(4 * rows, 4 * columns, 2)[: height - 13, : width - 13]
+
+
 # %% tags=["wrong"]
 def every_score(network, image):
     coarse = network(image[None])[0].numpy()
@@ -212,5 +229,5 @@ print("Right: sixteen passes, and every window has its score, exactly.")
 # one its own window would get.
 #
 # The FCN paper discusses this (section 3.2) and does without: for stride 4 it takes
-# sixteen passes, for stride 32 it would take 1,024, and the authors found an enlargement
-# that is part of the training more effective.
+# sixteen passes, for stride 32 it would take 1,024, and the authors found an
+# enlargement that is part of the training more effective.

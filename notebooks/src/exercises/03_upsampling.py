@@ -17,7 +17,7 @@
 import keras
 import numpy as np
 
-from utils import environment, fcn, plots, surgery
+from utils import environment, fcn, plots
 
 DATASET, SEED = "numbers made by the cells", 0
 print(environment.prepare(SEED))
@@ -37,6 +37,9 @@ row = [None, None, None, None, None, None, None, None]
 
 # %% tags=["solution"]
 row = [0, 0, 1, 3, 5, 7, 8, 8]
+
+# %% tags=["also"]
+row = np.clip(np.arange(8) * 2.0 - 3, 0, 8)
 
 # %% tags=["wrong"]
 row = [8 * pixel / 7 for pixel in range(8)]
@@ -120,6 +123,13 @@ def repaired(kernel, stride):
     return (groups / groups.sum((0, 2), keepdims=True)).reshape(kernel.shape)
 
 
+# %% tags=["also"]
+def repaired(kernel, stride):
+    for row, column in np.ndindex(stride, stride):
+        kernel[row::stride, column::stride] /= kernel[row::stride, column::stride].sum()
+    return kernel
+
+
 # %% tags=["wrong"]
 def repaired(kernel, stride):
     return kernel / kernel.sum() * stride**2
@@ -133,7 +143,8 @@ def repaired(kernel, stride):
 
 # %% tags=["wrong"]
 def repaired(kernel, stride):
-    return surgery.bilinear_kernel(stride, 1)[..., 0, 0]
+    tent = 1 - np.abs(np.arange(8) - 3.5) / 4  # bilinear, for a stride of 4
+    return np.outer(tent, tent)
 
 
 # %% tags=["check"]
@@ -157,9 +168,8 @@ for side, stride in ((8, 4), (4, 2), (6, 2), (9, 3)):
         "The weights that you scale together do not meet in one pixel. Two stamps lie "
         f"`stride` apart: which weight of the second covers the first one's? {case}"
     )
-    assert np.allclose(
-        ratio, np.tile(ratio[:stride, :stride], (side // stride,) * 2)
-    ), (
+    first_of_each = np.tile(ratio[:stride, :stride], (side // stride,) * 2)
+    assert np.allclose(ratio, first_of_each), (
         "The wall is even, but this is another kernel. Keep the ratios of the weights "
         "that meet: find one factor for each group of them."
     )
@@ -170,7 +180,7 @@ print("Right: even walls at four sizes, and every ratio kept.")
 
 # %% tags=["look"]
 figure, axes = plots.grid(1, 2, size=2.6)
-drawn = {"random": random_kernel, "repaired": repaired(random_kernel, 4)}
+drawn = {"random": random_kernel, "repaired": repaired(random_kernel.copy(), 4)}
 for axis, (name, kernel) in zip(axes[0], drawn.items(), strict=True):
     wall = enlarged(np.ones((6, 6)), kernel, 4)[8:-8, 8:-8]
     axis.imshow(wall, cmap="magma", vmin=0, vmax=3)

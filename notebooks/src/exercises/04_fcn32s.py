@@ -69,9 +69,7 @@ given = (cells_of_a_pixel, pixels_of_the_middle, pixels_of_a_corner)
 assert None not in given, "Write a number for each of the three, then run this again."
 score_map = keras.Input((3, 3, 1))
 enlarge = keras.Model(score_map, fcn.upsample(score_map, 32, name="up32"))
-one_cell_each = np.eye(9, dtype="float32").reshape(
-    9, 3, 3, 1
-)  # nine maps, (B, H, W, C)
+one_cell_each = np.eye(9, dtype="float32").reshape(9, 3, 3, 1)  # (B, H, W, C)
 reaches = np.abs(enlarge(one_cell_each)[..., 0]) > 1e-6  # (9, 96, 96)
 covered = 32 * 32
 assert cells_of_a_pixel != 1, (
@@ -144,6 +142,12 @@ def first_bias(mask, num_classes):
     return np.log(np.maximum(share, 1e-6))
 
 
+# %% tags=["also"]
+def first_bias(mask, num_classes):
+    counts = [np.sum(mask == class_id) for class_id in range(num_classes)]
+    return tf.math.log(np.float32(counts) + 0.1)  # softmax takes any common number
+
+
 # %% tags=["wrong"]
 def first_bias(mask, num_classes):
     known = mask[mask != 255]
@@ -195,13 +199,13 @@ for example, num_classes in ((mask, 3), (thin, 4), (mask, 5)):
         f"It starts at {loss:.3f}, worse than the {zeros:.3f} of zeros. Which class "
         "should get the highest score?"
     )
-    assert not np.isclose(np.sum(bias), 1) or np.abs(slope).max() < 1e-3, (
+    assert not np.isclose(np.sum(bias), 1) or np.abs(slope).max() < 3e-3, (
         "Better than zeros. But your numbers are probabilities, and the loss takes "
         f"them for logits ({loss:.3f}). Which logits have these probabilities as their "
         "softmax?"
     )
     worst = int(np.abs(slope).argmax())
-    assert np.abs(slope[worst]) < 1e-3, (
+    assert np.abs(slope[worst]) < 3e-3, (  # admits shares that were smoothed a little
         f"It starts at {loss:.3f}, better than zeros, but not as low as can be: class "
         f"{worst} should have a {'lower' if slope[worst] > 0 else 'higher'} score. "
         "Which pixels does the loss count, and which did you?"

@@ -139,6 +139,23 @@ def grown_to_4s(fcn8s, cat):
     )
 
 
+# %% tags=["also"]
+def grown_to_4s(fcn8s, cat):
+    network = fcn.build("8s", 3, fc_units=16, fc_kernel=1, weights=None)
+    network.set_weights(fcn8s.get_weights())
+    for pool in ("pool3", "pool4", "pool5"):
+        scale = fcn8s.get_layer(f"{pool}_rescaled").scale
+        network.get_layer(f"{pool}_rescaled").scale = scale
+    pool2 = network.get_layer("block2_pool").output
+    normalized = layers.Normalization(axis=None)
+    normalized.adapt(keras.Model(network.input, pool2)(cat))
+    score_layer = layers.Conv2D(3, 1, kernel_initializer="zeros")
+    fine = score_layer(normalized(pool2))
+    coarse = fcn.upsample(network.get_layer("fused_pool3").output, 2, name="twice")
+    logits = fcn.upsample(fine + coarse, 4, name="four_times")
+    return keras.Model(network.input, fcn.CropToImage()([logits, network.input]))
+
+
 # %% tags=["wrong"]
 def grown_to_4s(fcn8s, cat):
     copy = fcn.copied(fcn8s)

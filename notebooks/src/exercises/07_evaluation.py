@@ -42,6 +42,9 @@ pixel_accuracy = 1 - 2 * (40 * 40 - both) / 100**2
 iou = both / (2 * 40 * 40 - both)
 f1 = 2 * both / (2 * 40 * 40)
 
+# %% tags=["also"]
+pixel_accuracy, iou, f1 = 0.86, 0.39, 0.56
+
 # %% tags=["wrong"]
 pixel_accuracy = 0.86
 iou = 30 * 30 / (40 * 40)
@@ -140,6 +143,9 @@ def averaged(order):
 
 print(f"all together {mean_iou(range(8)):.3f}, averaged {averaged(range(8)):.3f}")
 
+# %% [markdown]
+# Above the masks, below what the network made of them; four photos hold no pet:
+
 # %% tags=["look"]
 figure, axes = plots.grid(2, 8, size=1.1)
 for row, drawn in zip(axes, (masks, predictions), strict=True):
@@ -153,6 +159,9 @@ order = [0, 1, 2, 3, 4, 5, 6, 7]
 
 # %% tags=["solution"]
 order = [1, 4, 5, 7, 0, 2, 3, 6]
+
+# %% tags=["also"]
+order = np.array([6, 3, 2, 0, 7, 5, 4, 1])
 
 # %% tags=["wrong"]
 order = [3, 6, 1, 5, 0, 2, 4, 7]
