@@ -57,7 +57,7 @@ def header(stem: str, kind: str, body: str) -> str:
     colab = build_notebooks.address().replace("https://github.com", f"{COLAB}/github")
     badge = f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]"
     line = [f"{badge}({colab}/blob/main/notebooks/{kind}/{stem}.ipynb)"]
-    if stem in build_notebooks.titles():  # no link to a chapter still to be written
+    if (build_notebooks.SOURCES / f"{stem}.py").is_file():  # a chapter may come later
         line.append(f"chapter: [{title}](../{stem}.ipynb)")
     line.append(OTHER[kind].format(stem=stem))
     line.append("[index](../../README.md#the-notebooks)")

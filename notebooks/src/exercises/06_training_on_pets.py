@@ -194,7 +194,9 @@ for count, void_rows, hint in cases:
     truth = gradients_of(model, images, masks)
     length = np.sum(truth[0] * answer[0]) / np.sum(truth[0] ** 2)
     close = [np.allclose(a, b, atol=1e-5) for a, b in zip(answer, truth, strict=True)]
-    long = f" (Yours are {length:.1f} times too long.)" if length > 1.5 else ""
+    long = (
+        f" Yours are {length:.1f} times as long as the truth." if length > 1.5 else ""
+    )
     assert all(close), hint + long
 print("Right: no one could tell, not even where half of the photos are void.")
 
