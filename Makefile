@@ -28,6 +28,7 @@ lab: ## JupyterLab in the notebooks' folder
 notebooks: ## build the notebooks whose source changed
 	@$(PYTHON) tools/bootstrap.py requirements.txt requirements-dev.txt
 	@$(IN_VENV) -m tools.build_notebooks
+	@$(IN_VENV) -m tools.build_exercises
 
 results: ## train again what results/ says of the drawings and of the photographs (hours)
 	@$(PYTHON) tools/bootstrap.py requirements.txt
