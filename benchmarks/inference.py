@@ -1,8 +1,8 @@
 """Time FCN-8s on photos it has in memory: one at a time, and many.
 
 Latency is the time from a photo to its mask (the largest logit of every pixel); a batch
-of eight shows what throughput is gained by waiting for more photos. The weights are random: they do
-not change the time. Writes results/inference.json.
+of eight shows what throughput gains by waiting for more photos. The weights are random:
+they do not change the time. Writes results/inference.json.
 """
 
 import argparse
@@ -18,7 +18,7 @@ CASES = [(96, 1), (160, 1), (224, 1), (320, 1), (480, 1), (160, 8), (224, 8)]
 
 
 def milliseconds(model: keras.Model, size: int, batch: int, times: int) -> np.ndarray:
-    """Time `times` forward passes up to the class ids, after two that trace and warm."""
+    """Time forward passes up to the class ids, after two that trace and warm up."""
     photos = tf.random.uniform((batch, size, size, 3), 0, 255)
     masks = tf.function(lambda images: tf.argmax(model(images, training=False), -1))
     for _ in range(2):

@@ -7,6 +7,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+import scipy.stats
 import sklearn.metrics
 
 from utils import environment, metrics
@@ -192,3 +193,86 @@ def test_outline_distance_and_band():
     band = metrics.boundary_band(mask, 2)
     np.testing.assert_array_equal(band[0], [255, 255, 0, 0, 1, 1, 255, 255, 255])
     assert np.isinf(metrics.outline_distance(np.zeros((3, 3), int))).all()
+
+
+def test_many_matrices_are_scored_as_each_alone():
+    found = []
+    for seed, absent in enumerate([(), (2,), (0, 4), ()]):
+        mask, prediction = random_masks(seed, absent=absent)
+        found.append(np.asarray(metrics.confusion_matrix(mask, prediction, 5)))
+    found.append(np.zeros((5, 5), int))  # a photo of nothing but void
+    together = metrics.scores(np.stack(found))
+    for index, matrix in enumerate(found):
+        for name, value in metrics.scores(matrix).items():
+            np.testing.assert_array_equal(np.asarray(together[name])[index], value)
+
+
+@pytest.mark.parametrize("absent", [(), (1,), (0, 1, 2, 3)])
+def test_iou_is_scikit_learn_s_jaccard_score(absent):
+    mask, prediction = random_masks(11, absent=absent)
+    kept = mask != 255
+    found = metrics.scores(metrics.confusion_matrix(mask, prediction, 5))
+    present = [c for c in range(5) if c not in absent]
+    expected = sklearn.metrics.jaccard_score(
+        mask[kept], prediction[kept], labels=present, average=None
+    )
+    np.testing.assert_allclose(np.asarray(found["iou"])[present], expected)
+    weighted = sklearn.metrics.jaccard_score(
+        mask[kept], prediction[kept], labels=present, average="weighted"
+    )
+    assert float(found["frequency_weighted_iou"]) == pytest.approx(weighted)
+
+
+def by_photo(seed, photos=40):
+    """One random confusion matrix a photo, some photos far better than others."""
+    random = np.random.default_rng(seed)
+    quality = random.uniform(1, 20, photos)[:, None, None] * np.eye(3)
+    return random.poisson(5 + 10 * quality)
+
+
+def test_bootstrap_scatters_as_scipy_s():
+    matrices = by_photo(0)
+
+    def accuracy(*columns):  # scipy resamples numbers, one a photo, in pairs
+        right, pixels = columns
+        return right.sum(-1) / pixels.sum(-1)
+
+    right = np.trace(matrices, axis1=1, axis2=2)
+    expected = scipy.stats.bootstrap(
+        (right, matrices.sum((1, 2))),
+        accuracy,
+        paired=True,
+        n_resamples=20_000,
+        method="percentile",
+        rng=1,
+    )
+    sums = metrics.bootstrap(matrices, draws=20_000)
+    ours = np.asarray(metrics.scores(sums)["pixel_accuracy"])
+    width = expected.confidence_interval.high - expected.confidence_interval.low
+    np.testing.assert_allclose(
+        np.percentile(ours, (2.5, 97.5)),
+        expected.confidence_interval,
+        atol=0.05 * width,
+    )
+    assert ours.std() == pytest.approx(expected.standard_error, rel=0.05)
+
+
+def test_bootstrap_gives_two_networks_the_same_draws():
+    matrices = by_photo(1)
+    better = matrices + 7 * np.eye(3, dtype=int)
+    gain = metrics.bootstrap(better) - metrics.bootstrap(matrices)
+    # Each draw holds 40 photos, so the difference is the same in all.
+    np.testing.assert_array_equal(gain, np.tile(280 * np.eye(3), (len(gain), 1, 1)))
+    other = metrics.bootstrap(matrices, seed=1)
+    assert (other != metrics.bootstrap(matrices)).any()
+
+
+def test_band_of_a_mask_with_void_and_with_one_class():
+    mask = np.zeros((7, 7), int)
+    assert (metrics.boundary_band(mask, 3) == 255).all()
+    mask[3, 3] = 255
+    band = metrics.boundary_band(mask, 1)
+    expected = np.argwhere(
+        [[abs(y - 3) + abs(x - 3) == 1 for x in range(7)] for y in range(7)]
+    )
+    np.testing.assert_array_equal(np.argwhere(band == 0), expected)

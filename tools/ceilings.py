@@ -2,9 +2,9 @@
 
     python -m tools.ceilings --dataset path/to/oxford-iiit-pet --tasks trimap species
 
-Two references for each stride: the truth reduced to the grid, as in the paper's appendix,
-and the best logits the grid can hold, fitted to each photo. No network is involved. The
-figures go to results/ceilings.json.
+Two references for each stride: the truth reduced to the grid, as in the paper's
+appendix, and the best logits the grid can hold, fitted to each photo. No network is
+involved. The figures go to results/ceilings.json.
 """
 
 import argparse

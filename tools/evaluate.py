@@ -3,10 +3,10 @@
     python -m tools.evaluate --model build/models/NAME/seed0/8s.keras \\
         --dataset path/to/oxford-iiit-pet --split test --task trimap
 
-Of each photo a few confusion matrices are kept, and no pixels: at the network's size, at
-the photo's own, near the outline, under other treatments of the border. Every figure is
-a score of sums of them. Several networks are compared on the same photos, each with the
-one named before it. With --out the figures go to results/NAME.json.
+Of each photo a few confusion matrices are kept, and no pixels: at the network's size,
+at the photo's own, near the outline, under other treatments of the border. Every figure
+is a score of sums of them. Several networks are compared on the same photos, each with
+the one named before it. With --out the figures go to results/NAME.json.
 """
 
 import argparse
