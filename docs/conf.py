@@ -1,0 +1,42 @@
+"""How Sphinx draws the site; `tools/build_site.py` prepares the pages and calls it."""
+
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+_urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+
+project = html_title = "Learn FCN"
+language = "en"
+root_doc = "index"
+extensions = [
+    "myst_nb",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.githubpages",  # .nojekyll: GitHub would hide _static without it
+    "sphinx_copybutton",
+]
+
+nb_execution_mode = "off"  # outputs are those in git
+nb_code_prompt_show = "Show the {type}"
+nb_code_prompt_hide = "Hide the {type}"
+myst_enable_extensions = ["dollarmath", "attrs_inline", "attrs_block", "html_image"]
+myst_heading_anchors = 4  # the same anchors as on GitHub
+mathjax_path = "tex-svg.js"
+copybutton_selector = "div:not(.output) > div.highlight > pre"  # cells, not outputs
+
+html_theme = "furo"
+html_static_path = ["static", str(ROOT / "build" / "site-work" / "static")]
+html_css_files = ["site.css"]
+html_js_files = [("site.js", {"defer": "defer"})]
+html_favicon = "static/favicon.svg"
+html_use_index = False
+html_copy_source = False
+html_show_copyright = False
+html_theme_options = {
+    "top_of_page_buttons": [],
+    "footer_icons": [
+        {"name": "Source code", "url": _urls["Repository"], "html": "Source code"}
+    ],
+}
+pygments_style = "a11y-high-contrast-light"
+pygments_dark_style = "a11y-high-contrast-dark"
