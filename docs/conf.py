@@ -1,5 +1,6 @@
 """How Sphinx draws the site; `tools/build_site.py` prepares the pages and calls it."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -17,8 +18,6 @@ extensions = [
 ]
 
 nb_execution_mode = "off"  # outputs are those in git
-nb_code_prompt_show = "Show the {type}"
-nb_code_prompt_hide = "Hide the {type}"
 myst_enable_extensions = ["dollarmath", "attrs_inline", "attrs_block", "html_image"]
 myst_heading_anchors = 4  # the same anchors as on GitHub
 mathjax_path = "tex-svg.js"
@@ -40,3 +39,19 @@ html_theme_options = {
 }
 pygments_style = "a11y-high-contrast-light"
 pygments_dark_style = "a11y-high-contrast-dark"
+
+
+def mend(app, pagename, templatename, context, doctree):
+    """Correct what theme and notebook reader write, in the finished HTML of a page."""
+    tree = context.get("furo_navigation_tree", "")
+    context["furo_navigation_tree"] = tree.replace(
+        'role="heading"', 'role="heading" aria-level="2"'
+    )
+    body = context.get("body", "").replace(' aria-label="Toggle hidden content"', "")
+    # A figure of a cell leads to itself, to be enlarged on a phone.
+    figure = r'<img [^>]*src="([^"]*/[0-9a-f]{64}\.\w+)"[^>]*>'
+    context["body"] = re.sub(figure, r'<a class="figure" href="\1">\g<0></a>', body)
+
+
+def setup(app):
+    app.connect("html-page-context", mend, priority=900)  # after the theme's own

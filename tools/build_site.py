@@ -27,7 +27,10 @@ WORK = ROOT / "build" / "site-work"
 PICTURES = {".svg", ".jpg", ".png"}
 # What the npm package mathjax 3.2.2 holds as es5/tex-svg.js, byte for byte.
 MATHJAX = "d4295dc33744836935c1399feece5159577b34c5c8ffb9f1c6324cd82e03a882"
-FOLDED = {"setup": "hide-cell", "preview": "hide-input"}  # our tags, myst-nb's tags
+FOLDED = {  # our tag, myst-nb's tag, and what is to be read on the fold
+    "setup": ("hide-cell", "The setup cell, the same in every notebook"),
+    "preview": ("hide-input", "The cell that shows this picture"),
+}
 CAPTIONS = {
     "notebooks/[0-9]*.ipynb": "Notebooks",
     "notebooks/exercises/*.ipynb": "Exercises",
@@ -100,10 +103,11 @@ def one_picture_each(cell: nbformat.NotebookNode) -> Iterator[nbformat.NotebookN
         kinds = [k for k in output.get("data", {}) if k.startswith("image/")]
         if kinds:
             alt = output.metadata.get(kinds[0], output.metadata).get("alt", "")
-            cell.metadata["mystnb"] = {"image": {"alt": alt}}
+            cell.metadata["mystnb"]["image"] = {"alt": alt}
             if outputs[number + 1 :]:
                 yield cell
-                cell = nbformat.v4.new_code_cell(metadata={"tags": ["remove-input"]})
+                hidden = {"tags": ["remove-input"], "mystnb": {}}
+                cell = nbformat.v4.new_code_cell(metadata=hidden)
     yield cell
 
 
@@ -113,8 +117,12 @@ def notebook(path: str) -> str:
     cells = []
     for cell in read.cells:
         if cell.cell_type == "code":
-            tags = cell.metadata.get("tags", [])
-            cell.metadata["tags"] = tags + [FOLDED[t] for t in tags if t in FOLDED]
+            cell.metadata["mystnb"] = {}
+            for tag in set(cell.metadata.get("tags", [])) & set(FOLDED):
+                hide, prompt = FOLDED[tag]
+                cell.metadata["tags"].append(hide)
+                cell.metadata["mystnb"]["code_prompt_show"] = prompt
+                cell.metadata["mystnb"]["code_prompt_hide"] = prompt
             cells += one_picture_each(cell)
         else:
             cell.source = page_text(cell.source, path)
