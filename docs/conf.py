@@ -37,6 +37,7 @@ html_theme_options = {
         {"name": "Source code", "url": _urls["Repository"], "html": "Source code"}
     ],
 }
+highlight_language = "text"  # fences without a language; cells have theirs
 pygments_style = "a11y-high-contrast-light"
 pygments_dark_style = "a11y-high-contrast-dark"
 
@@ -54,4 +55,5 @@ def mend(app, pagename, templatename, context, doctree):
 
 
 def setup(app):
-    app.connect("html-page-context", mend, priority=900)  # after the theme's own
+    """Let `mend` have the last word, after the theme's own changes."""
+    app.connect("html-page-context", mend, priority=900)

@@ -36,9 +36,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 SHOTS = ROOT / "build" / "site-screenshots"
 BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
 AXE = "https://registry.npmjs.org/axe-core/-/axe-core-4.14.1.tgz"
-AXE_SHA512 = (
-    "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=="
-)
+AXE_SHA512 = "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=="
 SEARCH = "search.html?q=bilinear"
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 TALLEST = 16_000  # pixels of a screenshot; Chromium repeats itself below 16,384
@@ -272,7 +270,9 @@ def main() -> int:
     pages = [p for p in pages if not only or any(part in p for part in only)]
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
-        stop(f"no Chromium on PATH ({', '.join(BROWSERS)}); on Debian: apt install chromium")
+        stop(
+            f"no Chromium on PATH ({', '.join(BROWSERS)}); on Debian: apt install chromium"
+        )
     script = axe()
     SHOTS.mkdir(parents=True, exist_ok=True)
     handler = functools.partial(Quiet, directory=str(SITE))
