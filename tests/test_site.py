@@ -2,6 +2,7 @@
 
 import hashlib
 import html.parser
+import itertools
 import json
 import pathlib
 import re
@@ -53,7 +54,7 @@ def site():
 
 
 def test_every_notebook_has_a_page_that_leads_to_its_neighbours(site):
-    for before, after in zip(PAGES, PAGES[1:], strict=False):
+    for before, after in itertools.pairwise(PAGES):
         links = {
             attributes.get("class"): attributes["href"]
             for tag, attributes in site[before]
@@ -114,11 +115,9 @@ def test_all_links_inside_the_site_hold(site):
 def test_search_finds_bilinear_where_it_is_taught(site):
     index = (build_site.SITE / "searchindex.js").read_text()
     read = json.loads(index.removeprefix("Search.setIndex(").removesuffix(")"))
-    found = read["terms"]["bilinear"]
-    names = [
-        read["docnames"][n] for n in (found if isinstance(found, list) else [found])
-    ]
-    assert "notebooks/03_upsampling" in names
+    found = [read["terms"]["bilinear"], read["titleterms"]["bilinear"]]
+    numbers = [n for one in found for n in (one if isinstance(one, list) else [one])]
+    assert "notebooks/03_upsampling" in [read["docnames"][n] for n in numbers]
 
 
 def test_formulas_are_typeset_by_the_mathjax_that_is_pinned(site):
@@ -168,8 +167,9 @@ def test_links_lead_to_pages_or_to_the_repository():
 
 def test_the_title_line_keeps_what_the_theme_does_not_show():
     line = (
-        "[![Open in Colab](https://x.org/b.svg)](https://x.org/a) · previous: [x](x.ipynb)"
-        " · [index](../README.md) · [solution](https://x.org/s) · next: [y](y.ipynb)"
+        "[![Open in Colab](https://x.org/b.svg)](https://x.org/a) · previous: "
+        "[x](x.ipynb) · [index](../README.md) · [solution](https://x.org/s) · "
+        "next: [y](y.ipynb)"
     )
     shown = build_site.page_text(f"# T\n\n{line}\n\n**Predict**: what?", "notebooks/a")
     assert shown == (
@@ -244,8 +244,8 @@ def test_another_axe_is_refused(tmp_path, monkeypatch, capsys):
 
 FAULTY = """<!doctype html><meta name="viewport" content="width=device-width">
 <link rel="icon" href="data:,">
-<article style="overflow: hidden"><div style="width: 3000px">wide</div></article>
-<article><p>raw $x^2$</p><span class="math">\\(x\\)</span></article>
+<article style="overflow: hidden"><div style="width: 3000px">wide</div>
+<p>raw $x^2$</p><span class="math">\\(x\\)</span></article>
 <div style="width: 2000px">wider</div>
 <img src="gone.png" alt="a"><img src="data:image/gif;base64,R0lGODlhAQABAAAAACw=">
 <script>

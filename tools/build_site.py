@@ -3,8 +3,8 @@
     python -m tools.build_site
 
 Nothing is executed: the outputs are those in git. Nothing is fetched either, not while
-it builds and not by the pages, which hold their scripts, fonts and formulas' typesetter.
-A page is copied to `build/site-work/`, its links are turned to other pages of the site
+it builds and not by the pages, which hold their scripts and the formulas' typesetter. A
+page is copied to `build/site-work/`, its links are turned to other pages of the site
 or, for files that have none, to the repository; Sphinx does the rest (`docs/conf.py`).
 """
 

@@ -1,12 +1,13 @@
-"""Open every page of `build/site/` in Chromium, as a reader would, and say what is wrong.
+"""Open every page of `build/site/` in Chromium, as a reader would; say what is wrong.
 
     python -m tools.check_site [04 index]   pages by a part of their path; all without
 
 Each page is opened on a desktop and on a phone, light and dark, with no network but the
 server this starts. Faults are: an error in the console, a request that fails or goes
-elsewhere, a missing picture or alt text, sideways scroll, a formula that is not typeset,
-a search that finds nothing, and what axe-core calls serious or critical. Screenshots go
-to `build/site-screenshots/`. Exit status 1 with faults, 2 when nothing could be checked.
+elsewhere, a missing picture or alt text, sideways scroll, something cut off, a formula
+that is not typeset, a search that finds nothing, and what axe-core calls serious or
+critical. Screenshots go to `build/site-screenshots/`. Exit status 1 with faults, 2 when
+nothing could be checked.
 """
 
 import argparse
@@ -36,7 +37,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 SHOTS = ROOT / "build" / "site-screenshots"
 BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
 AXE = "https://registry.npmjs.org/axe-core/-/axe-core-4.14.1.tgz"
-AXE_SHA512 = "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=="
+AXE_SHA256 = "e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745"
 SEARCH = "search.html?q=bilinear"
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 TALLEST = 16_000  # pixels of a screenshot; Chromium repeats itself below 16,384
@@ -106,8 +107,7 @@ def axe() -> str:
                 f"axe-core could not be fetched ({error}); put package/axe.min.js of "
                 f"{AXE} at {kept.relative_to(ROOT)}, or try again with a network"
             )
-        digest = hashlib.sha512(archive).digest()
-        if base64.b64encode(digest).decode() != AXE_SHA512:
+        if hashlib.sha256(archive).hexdigest() != AXE_SHA256:
             stop(f"{AXE} is not the archive it was: its checksum differs")
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
             script = tar.extractfile("package/axe.min.js").read()
@@ -194,7 +194,7 @@ class Tab:
         return result["result"].get("value")
 
     def show(self, url: str, size: str, scheme: str) -> None:
-        """Open a page and wait until pictures, formulas and search results are there."""
+        """Open a page and wait until pictures, formulas and results are there."""
         width, height = SIZES[size]
         self.call(
             "Emulation.setDeviceMetricsOverride",
@@ -271,7 +271,8 @@ def main() -> int:
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         stop(
-            f"no Chromium on PATH ({', '.join(BROWSERS)}); on Debian: apt install chromium"
+            f"no Chromium on PATH ({', '.join(BROWSERS)}); on Debian: "
+            "apt-get install chromium"
         )
     script = axe()
     SHOTS.mkdir(parents=True, exist_ok=True)
