@@ -44,6 +44,8 @@ pygments_dark_style = "a11y-high-contrast-dark"
 
 def mend(app, pagename, templatename, context, doctree):
     """Correct what theme and notebook reader write, in the finished HTML of a page."""
+    if pagename.startswith("README."):  # a translation of the index page
+        context["language"] = pagename.removeprefix("README.")
     tree = context.get("furo_navigation_tree", "")
     context["furo_navigation_tree"] = tree.replace(
         'role="heading"', 'role="heading" aria-level="2"'

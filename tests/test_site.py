@@ -194,14 +194,16 @@ def test_two_pictures_of_one_cell_keep_their_own_alt_text():
     assert first.outputs + second.outputs + last.outputs == outputs
 
 
-def test_exercises_are_listed_once_they_exist(tmp_path, monkeypatch):
+def test_exercises_and_translations_are_listed_once_they_exist(tmp_path, monkeypatch):
     monkeypatch.setattr(build_site, "ROOT", tmp_path)
-    for name in ("notebooks/00_a.ipynb", "notebooks/exercises/00_a.ipynb"):
+    names = ["notebooks/00_a.ipynb", "notebooks/exercises/00_a.ipynb"]
+    for name in [*names, "README.md", "README.zh-CN.md"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("{}")
     assert build_site.pages() == {
         "Notebooks": ["notebooks/00_a.ipynb"],
         "Exercises": ["notebooks/exercises/00_a.ipynb"],
+        "Other languages": ["README.zh-CN.md"],
     }
 
 
@@ -258,6 +260,7 @@ FAULTY = """<!doctype html><meta name="viewport" content="width=device-width">
 </script>"""
 
 
+@pytest.mark.long  # a browser's start is no business of `make test`
 @pytest.mark.skipif(
     not any(map(shutil.which, check_site.BROWSERS)), reason="no Chromium on PATH"
 )
