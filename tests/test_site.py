@@ -165,16 +165,19 @@ def test_links_lead_to_pages_or_to_the_repository():
         assert build_site.rehome(before, page) == after
 
 
+ASKED = "So look.\n**Predict**: what?"  # a paragraph whose second line happens to ask
+
+
 def test_the_title_line_keeps_what_the_theme_does_not_show():
     line = (
         "[![Open in Colab](https://x.org/b.svg)](https://x.org/a) · previous: "
         "[x](x.ipynb) · [index](../README.md) · [solution](https://x.org/s) · "
         "next: [y](y.ipynb)"
     )
-    shown = build_site.page_text(f"# T\n\n{line}\n\n**Predict**: what?", "notebooks/a")
+    shown = build_site.page_text(f"# T\n\n{line}\n\n{ASKED}", "notebooks/a")
     assert shown == (
         "# T\n\n[Open in Colab](https://x.org/a){.colab} · [solution](https://x.org/s)"
-        "\n\n{.predict}\n**Predict**: what?"
+        f"\n\n{{.predict}}\n{ASKED}"
     )
 
 

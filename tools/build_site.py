@@ -81,7 +81,7 @@ def page_text(text: str, path: str) -> str:
     """Return a notebook's Markdown as the site shows it.
 
     The theme leads to the page before, the next and the index; the title line keeps
-    what it has besides. Predictions get a class of their own.
+    what it has besides. Paragraphs that ask for a prediction get a class.
     """
     lines = []
     for line in text.splitlines():
@@ -91,8 +91,11 @@ def page_text(text: str, path: str) -> str:
             others = [part for part in others if not part.startswith(ours)]
             line = " · ".join([badge + "{.colab}", *others])
         lines.append(line)
-    text = re.sub(r"(?m)^(?=\*\*Predict\*\*)", "{.predict}\n", "\n".join(lines))
-    return rehome(text, path)
+    paragraphs = "\n".join(lines).split("\n\n")
+    for number, paragraph in enumerate(paragraphs):
+        if "**Predict**" in paragraph and re.match(r"[*\w]", paragraph):
+            paragraphs[number] = "{.predict}\n" + paragraph
+    return rehome("\n\n".join(paragraphs), path)
 
 
 def one_picture_each(cell: nbformat.NotebookNode) -> Iterator[nbformat.NotebookNode]:
