@@ -4,21 +4,21 @@ IN_VENV = .venv/bin/python
 PHOTOS ?= ../shared/oxford-pets-sample
 PRECISION ?= mixed_bfloat16
 
-.PHONY: run test test-long lab notebooks results benchmarks clean
+.PHONY: run test test-long lab notebooks site check-site results benchmarks clean
 
 run: ## install, execute all notebooks at the size that fits this machine, show a table
 	@$(PYTHON) tools/bootstrap.py requirements.txt
 	@$(IN_VENV) -m tools.run_notebooks
 
 test: ## install, lint, spelling, then all tests, the notebooks executed among them
-	@$(PYTHON) tools/bootstrap.py requirements.txt requirements-dev.txt
+	@$(PYTHON) tools/bootstrap.py requirements.txt requirements-site.txt requirements-dev.txt
 	$(IN_VENV) -m ruff check .
 	$(IN_VENV) -m ruff format --check .
 	$(IN_VENV) -m codespell_lib
 	$(IN_VENV) -m pytest
 
 test-long: ## the full forms of the tests that `make test` runs in a short form
-	@$(PYTHON) tools/bootstrap.py requirements.txt requirements-dev.txt
+	@$(PYTHON) tools/bootstrap.py requirements.txt requirements-site.txt requirements-dev.txt
 	$(IN_VENV) -m pytest --long
 
 lab: ## JupyterLab in the notebooks' folder
@@ -26,9 +26,16 @@ lab: ## JupyterLab in the notebooks' folder
 	@$(IN_VENV) -m jupyter lab notebooks
 
 notebooks: ## build the notebooks whose source changed
-	@$(PYTHON) tools/bootstrap.py requirements.txt requirements-dev.txt
+	@$(PYTHON) tools/bootstrap.py requirements.txt requirements-site.txt requirements-dev.txt
 	@$(IN_VENV) -m tools.build_notebooks
 	@$(IN_VENV) -m tools.build_exercises
+
+site: ## static pages of the committed notebooks, in build/site/
+	@$(PYTHON) tools/bootstrap.py requirements.txt requirements-site.txt
+	@$(IN_VENV) -m tools.build_site
+
+check-site: site ## open every page in Chromium, on a desktop and a phone, light and dark
+	@$(IN_VENV) -m tools.check_site
 
 results: ## train again what results/ says of the drawings and of the photographs (hours)
 	@$(PYTHON) tools/bootstrap.py requirements.txt

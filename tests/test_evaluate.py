@@ -161,11 +161,11 @@ def test_groups_are_all_photos_sorted(found):
 
 def test_kinds_of_error():
     names = pets.CLASS_NAMES["species"]
-    mask = np.zeros((40, 40), int)
-    mask[10:30, 10:30] = 1
+    mask = np.zeros((80, 80), int)
+    mask[20:60, 20:60] = 1
     distance = evaluate.metrics.outline_distance(mask)
     grown = np.zeros_like(mask)
-    grown[8:32, 8:32] = 1
+    grown[18:62, 18:62] = 1
     dog, elsewhere = 2 * mask, mask.copy()
     elsewhere[:4] = 1
     cases = {
