@@ -255,11 +255,10 @@ def test_committed_figures_are_of_the_networks_in_the_tables(task):
     assert len(found["networks"]) == TABLES[task]
     assert found["photos"] == 200
     for name, row in found["networks"].items():
-        # The same network on the same photos: tools.reproduce scored it too.
-        expected = table["seeds"]["0"]["test"][name]
-        np.testing.assert_allclose(
-            row["network_size"]["iou"], expected["iou"], atol=1e-6
-        )
+        # The same network on the same photos: tools.reproduce scored it too. In
+        # bfloat16 a few of five million pixels depend on the size of the batch.
+        expected = table["seeds"]["0"]["test"][name]["iou"]
+        np.testing.assert_allclose(row["network_size"]["iou"], expected, atol=1e-4)
     assert set(reproduce.recipe.STAGES) <= set(found["networks"])
 
 
