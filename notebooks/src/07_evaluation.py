@@ -9,9 +9,8 @@
 # %% [markdown]
 # # Evaluation worth trusting
 #
-# A number below a method's name looks like a fact. This page takes such numbers apart:
-# what was counted, over which pixels, against which floor and ceiling, and how much of it
-# is luck.
+# A number in a table looks like a fact. This page takes it apart: what was counted, against
+# which floor and ceiling, and how much of it is luck.
 #
 # **You will be able to**
 #
@@ -352,7 +351,7 @@ def reduced(mask, stride, num_classes, ignore_class=255):
 
 # %% [markdown]
 # But a network is free to answer with numbers that are no shares. So here is a second
-# ceiling: for each photo, **fit** the logits of the grid's cells to the truth, by gradient
+# ceiling: for each photo, **fit** the logits of the cells to the truth, by gradient
 # descent, as a network that knew the answer would choose them.
 
 
@@ -426,9 +425,9 @@ for network in ("32s", "32s_control", "16s", "16s_control", "8s"):
     print(f"fitted {best:.3f}   {mean_iou / best:.0%} of the fitted")
 
 # %% [markdown]
-# Both controls beat their reduced truth. None comes near the fitted one: the stride forbids
-# the 32s a quarter of the scale, and the 8s almost nothing. What the 8s lacks, it lacks
-# for other reasons.
+# Both controls beat their reduced truth, and nobody reaches the fitted one. The 32s that
+# trained long comes closest to it: what it lacks most is a finer grid. The 8s has a fine
+# grid, and falls short of it by more. What it lacks, it lacks for other reasons.
 #
 # ## 7. Near the outline
 #
