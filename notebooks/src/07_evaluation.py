@@ -427,7 +427,7 @@ for network in ("32s", "32s_control", "16s", "16s_control", "8s"):
 # %% [markdown]
 # Both controls beat their reduced truth, and nobody reaches the fitted one. The 32s that
 # trained long comes closest to it: what it lacks most is a finer grid. The 8s has a fine
-# grid, and falls short of it by more. What it lacks, it lacks for other reasons.
+# grid, and falls short of it by more, for other reasons.
 #
 # ## 7. Near the outline
 #
@@ -522,9 +522,8 @@ print(f"8s above 16s: {gain.mean():.3f}, 95 % between {low:.3f} and {high:.3f}")
 print(f"draws in which 8s is ahead: {np.mean(gain > 0):.1%}")
 
 # %% [markdown]
-# Half as wide. Pairing takes out what both networks find hard, so a difference is known
-# better than either figure; two networks may differ for certain though their intervals
-# overlap. The second kind of luck needs more runs. On the photographs there are three
+# Half as wide. Pairing takes out what both find hard. So two networks may differ for certain
+# though their intervals overlap. The second kind of luck needs more runs. On the photographs there are three
 # seeds:
 
 # %%
