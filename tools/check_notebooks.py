@@ -59,7 +59,8 @@ def structure(notebook) -> Iterator[str]:
         yield "no **Predict** line before a surprise"
     if not 3 <= text(notebook).count("<details>") <= 6:
         yield "3 to 5 questions with folded answers"
-    words = len(re.findall(r"\w+", re.sub(r"\(http\S+\)", "", text(notebook))))
+    # The address of a link is not read.
+    words = len(re.findall(r"\w+", re.sub(r"\]\([^)]*\)", "]", text(notebook))))
     if not WORDS[0] <= words <= WORDS[1]:
         yield f"{words} words, not {WORDS[0]} to {WORDS[1]}"
     if not CELLS[0] <= len(notebook.cells) <= CELLS[1]:

@@ -404,12 +404,16 @@ plots.show(
 #
 # - **A thin wrong class along every outline.** The mask was resized bilinearly. Count the
 #   ids after resizing: exactly those of before may be there.
+#   [See it](09_bug_zoo.ipynb#bilinear-masks).
 # - **NaN, or an error about label values.** Labels were left at 1 to 3, and the loss looks
 #   up class 3 of 0 to 2.
+#   [See it](09_bug_zoo.ipynb#labels-from-1).
 # - **Accuracy of 60 % and a mask of one colour.** That is the share of the background.
 #   Look at mean IoU.
+#   [See it](09_bug_zoo.ipynb#photos-in-0-to-1).
 # - **Everything is slightly off, and nothing is broken.** Photo and mask were augmented
 #   by two different random draws.
+#   [See it](09_bug_zoo.ipynb#two-draws).
 #
 # ## 9. Summary
 #

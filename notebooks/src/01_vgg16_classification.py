@@ -567,10 +567,12 @@ print(
 # - **Accuracy stuck near chance, yet nothing crashes.** The photo was scaled to 0..1, or
 #   its colours were reversed, so the pretrained filters see fog. Here the network does
 #   its own preprocessing; when you borrow someone else's, look up what it wants.
+#   [See it](09_bug_zoo.ipynb#photos-in-0-to-1).
 # - **Validation looks too good.** Patches of one photo are in both training and
 #   validation. Split by photo, then cut.
 # - **The loss falls but hardly.** There is a softmax in the model *and*
 #   `from_logits=True` in the loss. Pick one; we keep logits.
+#   [See it](09_bug_zoo.ipynb#softmax-twice).
 #
 # ## 10. Summary
 #
@@ -604,6 +606,11 @@ print(
 # About four times as many windows, so four times the time. The blocks halve, but each
 # window still blends 224 pixels around it: the mask gets smoother, hardly sharper.
 # </details>
+#
+# ## Exercises
+#
+# Two, each with a check that answers: [exercises](exercises/01_vgg16_classification.ipynb),
+# [solutions](solutions/01_vgg16_classification.ipynb).
 #
 # ## References
 #

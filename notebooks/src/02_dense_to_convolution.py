@@ -591,11 +591,13 @@ print(f"scores: correlation {correlation:.3f}; same class in {agree:.0%} of the 
 #
 # - **The converted network answers, but nonsense.** The dense kernel was reshaped with
 #   channels first. Nothing crashes. Compare with the classifier on one photo.
+#   [See it](09_bug_zoo.ipynb#flatten-order).
 # - **Scores slightly off everywhere.** The biases stayed behind in the dense layers.
 #   Compare parameter counts.
 # - **"2x2 against 14x14".** This page's fc6 pads nothing ('valid'), so its map is six
 #   cells smaller than the photo's grid. It is right for reproducing a classifier, wrong
 #   for adding skip connections. Notebook 04 shows the three choices for fc6.
+#   [See it](09_bug_zoo.ipynb#valid-fc6).
 #
 # ## 10. Summary
 #
@@ -633,6 +635,11 @@ print(f"scores: correlation {correlation:.3f}; same class in {agree:.0%} of the 
 # The pretrained fc6, since nothing of that shape exists; and the view: one score then
 # sees 212 pixels of the photo instead of 404.
 # </details>
+#
+# ## Exercises
+#
+# Two, each with a check that answers: [exercises](exercises/02_dense_to_convolution.ipynb),
+# [solutions](solutions/02_dense_to_convolution.ipynb).
 #
 # ## References
 #

@@ -670,10 +670,13 @@ print(
 #
 # - **Masks go wrong along the frame alone.** A 'same' transposed kernel fades scores
 #   there. Repeat the edge cells before, crop after, on *both* sides of the map.
+#   [See it](09_bug_zoo.ipynb#faded-frame).
 # - **A regular grain in the mask.** The kernel's size is no multiple of the stride, or
 #   the layer started at random. Use $2f$, and start bilinear.
+#   [See it](09_bug_zoo.ipynb#random-kernel).
 # - **Masks sit a few pixels off, more so towards the edges.** Somebody aligned corners,
 #   in the network or in resizing the masks. Send an impulse through.
+#   [See it](09_bug_zoo.ipynb#aligned-corners).
 #
 # ## 12. Summary
 #
@@ -712,6 +715,11 @@ print(
 # No label rim appears, but the outlines move, as softmax bends the scores before the
 # straight line is drawn. And the loss wants logits: enlarge them, apply softmax to show.
 # </details>
+#
+# ## Exercises
+#
+# Two, each with a check that answers: [exercises](exercises/03_upsampling.ipynb),
+# [solutions](solutions/03_upsampling.ipynb).
 #
 # ## References
 #

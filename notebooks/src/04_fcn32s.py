@@ -628,12 +628,17 @@ print(
 # ## 10. What can go wrong
 #
 # - **The loss stays at 1.0986.** Nothing reaches the scores: a ReLU on top of them, a rate
-#   too small, or frozen layers where the new ones are. (With a softmax too many it falls,
+#   too small, or frozen layers where the new ones are.
+#   [See it](09_bug_zoo.ipynb#relu-on-scores).
+#   (With a softmax too many it falls,
 #   but never below $\ln(1 + 2/e) = 0.55$.)
+#   [See it](09_bug_zoo.ipynb#softmax-twice).
 # - **Everything is background, and most of the pixels are right.** Look at IoU per class,
 #   and overfit one batch. Often the ids are off by one: 1, 2, 3 in the file.
+#   [See it](09_bug_zoo.ipynb#labels-from-1).
 # - **The mask sits a few pixels off.** Padding was added on one side and cropped off the
 #   other. Send an impulse through, as in notebook 03.
+#   [See it](09_bug_zoo.ipynb#one-sided-crop).
 #
 # ## 11. Summary
 #
@@ -676,6 +681,11 @@ print(
 # Not if you chose anything by it: epochs, rates, the seed. That is why no page trains or
 # chooses by the official test list. `tools.reproduce` opens it once, after its last epoch.
 # </details>
+#
+# ## Exercises
+#
+# Two, each with a check that answers: [exercises](exercises/04_fcn32s.ipynb),
+# [solutions](solutions/04_fcn32s.ipynb).
 #
 # ## References
 #

@@ -706,10 +706,13 @@ print(
 #
 # - **8s is no better than 16s, or than 32s.** The skips are too quiet to learn. Measure the
 #   spread of what they see.
+#   [See it](09_bug_zoo.ipynb#quiet-skips).
 # - **A shape error at the first Add: 2x2 against 14x14.** `fc6` is 'valid'. Take 'same',
 #   or a 1x1 kernel.
+#   [See it](09_bug_zoo.ipynb#valid-fc6).
 # - **The finished 32s got worse while the 16s was trained.** They share layers. Copy the
 #   weights into a network of its own.
+#   [See it](09_bug_zoo.ipynb#shared-layers).
 #
 # ## 12. Summary
 #
@@ -751,6 +754,11 @@ print(
 # The 32s output is made from `score_fc7`, which is also the deep one of the three maps
 # the 8s adds up. Shared layers, this time on purpose.
 # </details>
+#
+# ## Exercises
+#
+# Two, each with a check that answers: [exercises](exercises/05_skip_connections.ipynb),
+# [solutions](solutions/05_skip_connections.ipynb).
 #
 # ## References
 #

@@ -668,6 +668,7 @@ print(
 # - **NaN after a few steps.** In float16, a softmax or a loss in 16 bits; in float32, a
 #   rate too large, or a mask with an id that is no class. `training.fit` stops at the batch
 #   and names its files.
+#   [See it](09_bug_zoo.ipynb#softmax-in-float16).
 # - **It runs out of memory after hours.** The last batch of an epoch, or validation, has
 #   another size and needs another plan. Predict with the largest batch there is.
 # - **Epochs take longer than their steps.** Section 3's pause: time an epoch, count its
@@ -713,6 +714,11 @@ print(
 # It would train, from good weights. But Adam starts cold, the schedule from the top, and
 # the result is no longer that of any seed: nobody can run it again.
 # </details>
+#
+# ## Exercises
+#
+# Two, each with a check that answers: [exercises](exercises/06_training_on_pets.ipynb),
+# [solutions](solutions/06_training_on_pets.ipynb).
 #
 # ## References
 #

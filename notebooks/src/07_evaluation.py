@@ -660,6 +660,7 @@ print(
 # - **A high accuracy, and useless masks.** Compare with the floor, and look per class.
 # - **Mean IoU changes with the batch size.** Batches were averaged. Sum the counts, divide
 #   once.
+#   [See it](09_bug_zoo.ipynb#measured-wrongly).
 # - **Your figure is far from the paper's, and nothing is wrong.** Another treatment of the
 #   border, another size, another mean. Compare definitions first.
 # - **The test was used to choose the epoch.** Then it was validation. There is no cure but
@@ -702,6 +703,11 @@ print(
 # The seeds say how well training is repeated, the interval how well these photos stand for
 # all others *of these breeds*. For other breeds neither says anything.
 # </details>
+#
+# ## Exercises
+#
+# Two, each with a check that answers: [exercises](exercises/07_evaluation.ipynb),
+# [solutions](solutions/07_evaluation.ipynb).
 #
 # ## References
 #
