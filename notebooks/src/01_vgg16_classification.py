@@ -609,7 +609,7 @@ print(
 #
 # ## Exercises
 #
-# Two, each with a check that answers: [exercises](exercises/01_vgg16_classification.ipynb),
+# Two, with checks: [exercises](exercises/01_vgg16_classification.ipynb),
 # [solutions](solutions/01_vgg16_classification.ipynb).
 #
 # ## References

@@ -638,7 +638,7 @@ print(f"scores: correlation {correlation:.3f}; same class in {agree:.0%} of the 
 #
 # ## Exercises
 #
-# Two, each with a check that answers: [exercises](exercises/02_dense_to_convolution.ipynb),
+# Two, with checks: [exercises](exercises/02_dense_to_convolution.ipynb),
 # [solutions](solutions/02_dense_to_convolution.ipynb).
 #
 # ## References

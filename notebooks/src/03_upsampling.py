@@ -718,7 +718,7 @@ print(
 #
 # ## Exercises
 #
-# Two, each with a check that answers: [exercises](exercises/03_upsampling.ipynb),
+# Two, with checks: [exercises](exercises/03_upsampling.ipynb),
 # [solutions](solutions/03_upsampling.ipynb).
 #
 # ## References

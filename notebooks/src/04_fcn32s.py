@@ -629,10 +629,9 @@ print(
 #
 # - **The loss stays at 1.0986.** Nothing reaches the scores: a ReLU on top of them, a rate
 #   too small, or frozen layers where the new ones are.
-#   [See it](09_bug_zoo.ipynb#relu-on-scores).
-#   (With a softmax too many it falls,
-#   but never below $\ln(1 + 2/e) = 0.55$.)
-#   [See it](09_bug_zoo.ipynb#softmax-twice).
+#   [See it](09_bug_zoo.ipynb#relu-on-scores). (With a
+#   [softmax too many](09_bug_zoo.ipynb#softmax-twice) it never falls below
+#   $\ln(1 + 2/e) = 0.55$.)
 # - **Everything is background, and most of the pixels are right.** Look at IoU per class,
 #   and overfit one batch. Often the ids are off by one: 1, 2, 3 in the file.
 #   [See it](09_bug_zoo.ipynb#labels-from-1).
@@ -684,7 +683,7 @@ print(
 #
 # ## Exercises
 #
-# Two, each with a check that answers: [exercises](exercises/04_fcn32s.ipynb),
+# Two, with checks: [exercises](exercises/04_fcn32s.ipynb),
 # [solutions](solutions/04_fcn32s.ipynb).
 #
 # ## References

@@ -736,7 +736,7 @@ print(
 #
 # <details><summary>2. Why not go on to FCN-4s, with <code>pool2</code>?</summary>
 #
-# You can. The paper stopped at 8s: on its photos 16s to 8s gained half a point (65.0 to
+# You can. The paper stopped at 8s: 16s to 8s gained half a point (65.0 to
 # 65.5), and the next step promised less. Where borders are thin, as here, try it.
 # </details>
 #
@@ -757,7 +757,7 @@ print(
 #
 # ## Exercises
 #
-# Two, each with a check that answers: [exercises](exercises/05_skip_connections.ipynb),
+# Two, with checks: [exercises](exercises/05_skip_connections.ipynb),
 # [solutions](solutions/05_skip_connections.ipynb).
 #
 # ## References

@@ -717,7 +717,7 @@ print(
 #
 # ## Exercises
 #
-# Two, each with a check that answers: [exercises](exercises/06_training_on_pets.ipynb),
+# Two, with checks: [exercises](exercises/06_training_on_pets.ipynb),
 # [solutions](solutions/06_training_on_pets.ipynb).
 #
 # ## References

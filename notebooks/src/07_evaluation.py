@@ -598,9 +598,9 @@ for row in real["networks"]["8s"]["worst"][:5]:
     print(f"{row['photo']:22} mean IoU {row['mean_iou']:.2f}: {row['error']}")
 
 # %% [markdown]
-# Nine photos in ten are mostly wrong at the outline. The worst ones are not: there the
-# network imagines a pet where there is none. (The photographs belong to their owners and
-# are not shown here; look the names up in your copy.)
+# Nine photos in ten are mostly wrong at the outline. Not the worst: there the network
+# imagines a pet where there is none. (The photographs belong to their owners; look the
+# names up in your copy.)
 #
 # ## 11. How fast?
 #
@@ -706,7 +706,7 @@ print(
 #
 # ## Exercises
 #
-# Two, each with a check that answers: [exercises](exercises/07_evaluation.ipynb),
+# Two, with checks: [exercises](exercises/07_evaluation.ipynb),
 # [solutions](solutions/07_evaluation.ipynb).
 #
 # ## References
