@@ -134,6 +134,16 @@ def load(path: str | os.PathLike) -> keras.Model:
     return model
 
 
+def to_square(image: np.ndarray, image_size: int) -> tf.Tensor:
+    """Bring a photo (H, W, 3) to float32 (S, S, 3), as `pets.load` does it.
+
+    Introduced in notebook 08.
+    """
+    square = (image_size, image_size)
+    small = tf.image.resize(image, square, "bilinear", antialias=True)
+    return tf.clip_by_value(tf.round(small), 0, 255)
+
+
 def predict(
     model: keras.Model,
     image: np.ndarray,
@@ -172,9 +182,7 @@ def predict(
                 "image_size, or keep it with predict.remember before saving."
             )
         image_size = known.image_size
-    square = (image_size, image_size)
-    small = tf.image.resize(image, square, "bilinear", antialias=True)  # (S, S, 3)
-    small = tf.clip_by_value(tf.round(small), 0, 255)
+    small = to_square(image, image_size)  # (S, S, 3)
     logits = model(small[None], training=False)  # (1, S, S, C)
     return tf.image.resize(logits[0], size or image.shape[:2]).numpy()  # (H, W, C)
 
