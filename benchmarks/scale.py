@@ -74,7 +74,8 @@ def main() -> int:
     examples = [examples[round(place)] for place in chosen]
     figures = {
         "model": model.name,
-        "data": f"{len(examples)} test photos of {pathlib.Path(arguments.dataset).name}",
+        "data": f"{len(examples)} test photos of "
+        f"{pathlib.Path(arguments.dataset).name}",
         "task": task,
         "trained_at": known.image_size,
         "mean_iou": measured(model, examples),
