@@ -29,7 +29,7 @@ from utils import environment, metrics, pets, photos, predict, training
 
 NEEDS = {
     "savedmodel": (),
-    "onnx": ("tf2onnx", "onnx", "onnxruntime"),
+    "onnx": ("tf2onnx", "onnxruntime"),
     "litert-float32": ("ai_edge_litert",),
     "litert-float16": ("ai_edge_litert",),
     "litert-int8": ("ai_edge_litert",),

@@ -32,8 +32,10 @@
 
 # %%
 import json
+import os
 import pathlib
 import subprocess
+import sys
 import tempfile
 
 import keras
@@ -177,7 +179,7 @@ assert logits.shape == (IMAGE_SIZE, IMAGE_SIZE, len(NAMES))
 # %%
 pair = tf.constant([[0.0, 2.0]])[..., None]  # (1, 2, 1): ids of two pixels
 enlarged = tf.image.resize(pair, (1, 7))[0, :, 0].numpy()  # (7,)
-print([NAMES[int(round(value))] for value in enlarged])
+print([NAMES[round(float(value))] for value in enlarged])
 
 # %% [markdown]
 # Background, between pet and border, where nobody saw any. An id is a name, and there is
@@ -424,19 +426,11 @@ for form, row in exported["forms"].items():
 
 # %%
 Image.fromarray(cat).save(folder / "upright.png")
-words = [
-    "cat.jpg",
-    "upright.png",
-    "text.jpg",
-    "--model",
-    "pets.keras",
-    "--out",
-    "found",
-]
+words = "cat.jpg upright.png text.jpg --model pets.keras --out found".split()
 done = subprocess.run(
     [sys.executable, "-m", "utils.predict", *words],
     cwd=folder,
-    env={**os.environ, "PYTHONPATH": str(root)},
+    env={**os.environ, "PYTHONPATH": str(environment.ROOT)},
     capture_output=True,
     text=True,
 )
