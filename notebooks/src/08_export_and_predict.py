@@ -426,7 +426,8 @@ for form, row in exported["forms"].items():
 
 # %%
 Image.fromarray(cat).save(folder / "upright.png")
-words = "cat.jpg upright.png text.jpg --model pets.keras --out found".split()
+words = ["cat.jpg", "upright.png", "text.jpg"]
+words += ["--model", "pets.keras", "--out", "found"]
 done = subprocess.run(
     [sys.executable, "-m", "utils.predict", *words],
     cwd=folder,
