@@ -3,6 +3,9 @@
 Test photos go in at several sizes, squashed to a square as in training, and with their
 sides' ratio kept at the same number of pixels. The logits are brought back to the
 photo's own size and scored there. Writes results/scale.json.
+
+--model is an 8s of tools.reproduce that was told what it was trained on, the last step
+of notebook 08: training.load, predict.remember, training.save.
 """
 
 import argparse

@@ -30,6 +30,7 @@ TAUGHT = {
     "03_upsampling": {"bilinear_kernel": "utils.surgery"},
     "04_fcn32s": dict.fromkeys(["cross_entropy", "check_mask"], "utils.training"),
     "06_training_on_pets": {"dice": "utils.training"},
+    "08_export_and_predict": {"to_square": "utils.predict"},
 }
 
 

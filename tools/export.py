@@ -15,6 +15,7 @@ import argparse
 import importlib.metadata
 import importlib.util
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -234,6 +235,7 @@ def compare(arguments: argparse.Namespace) -> list[str]:
         "task": task,
         "image_size": size,
         "calibration": described,
+        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "forms": rows,
         "source": source(),
     }
