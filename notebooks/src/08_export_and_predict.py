@@ -435,7 +435,8 @@ for name, seen in {"itself": features, "other photos": day, "a night": night}.it
 exported = environment.results("export")
 print(exported["command"])
 print(f"{exported['data']}, int8 calibrated on {exported['calibration']}")
-print(f"{exported['image_size']} px, {exported['device']}\n")
+print(f"{exported['image_size']} px, {exported['device']}, ", end="")
+print(f"load average {exported['load_average']:.1f}\n")
 print(
     f"{'form':15} {'MB':>6} {'ms a photo':>16} {'GB':>5} {'equal':>8} {'IoU lost':>9}"
 )
@@ -451,7 +452,13 @@ for form, row in exported["forms"].items():
 # the process held, runtime included; *equal* is the share of pixels of the same class as in
 # Keras with float32.
 #
-# READ_EXPORT
+# Every float form is the same network, SavedModel's double weights cost no memory, and the
+# runtimes without TensorFlow need far less of it. `float16` halves the file. `int8` is a
+# quarter of it and much the fastest here, and its mean IoU hardly moves. It does give some
+# pixels another class, mostly where two classes were nearly tied and either was a guess.
+#
+# Compare the times with care: a load average above the number of cores says that other
+# programs were at work beside. On your machine, run the tool again.
 #
 # The packages for it are not in requirements.txt: `make export` installs them. And
 # [tools/run_exported.py](../tools/run_exported.py) shows the few lines each runtime needs.
