@@ -324,7 +324,14 @@ def other_classes(path):
             changed.writestr(name, content)
 
 
+def too_many_classes(path):
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, layers.Conv2D(257, 1)(image))
+    predict.remember(model, 32, [str(k) for k in range(257)]).save(path)
+
+
 MODELS = {
+    "too_many_classes": (too_many_classes, "257 classes"),
     "code": (with_code, "safe mode"),
     "classifier": (classifier, "does not turn photos"),
     "nameless": (nameless, "does not know the size"),
@@ -444,6 +451,18 @@ def test_two_photos_of_one_name_do_not_share_files(tmp_path, run):
         status, told = run(one, other, *force)
         assert status == 1 and f"{other} has the name of {one}" in told
     assert json.loads((tmp_path / "out" / "x.json").read_text())["photo"] == "x.png"
+
+
+def test_a_name_is_free_again_when_its_photo_was_refused(tmp_path, run):
+    (tmp_path / "x.jpg").write_bytes(b"no photo")
+    status, told = run(tmp_path / "x.jpg", saved(tmp_path / "x.png"))
+    assert status == 1 and told.count("refused") == 1
+    assert (tmp_path / "out" / "x.json").is_file()
+
+
+def test_a_photo_named_twice_is_done_once(tmp_path, run):
+    path = saved(tmp_path / "x.png")
+    assert run(path, path, tmp_path) == (0, "")
 
 
 def test_never_overwrites_a_photo_it_was_given(tmp_path, run):

@@ -203,16 +203,15 @@ def check_free(
         folder: where its three files go.
         force: whether files of an earlier run may be replaced.
         given: all photos of this run, resolved; these are never overwritten.
-        made_of: name -> photo, of those seen so far in this run; this one is added.
+        made_of: name, in small letters -> photo, of those this run has written.
 
     Raises:
         ValueError: naming the file.
 
     Introduced in notebook 08.
     """
-    # Small and capital letters are one on many disks.
-    first = made_of.setdefault(path.stem.casefold(), path)
-    if first is not path:
+    first = made_of.get(path.stem.casefold())
+    if first:
         raise ValueError(
             f"{path} has the name of {first}, and would overwrite what is made of it; "
             "give it another --out."

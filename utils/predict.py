@@ -280,11 +280,15 @@ def _run(arguments: argparse.Namespace) -> int:
             refusals.append(str(error))
     for refusal in refusals:
         print(f"refused: {refusal}", file=sys.stderr)
+    # Whoever names a file and its folder too means it once.
+    waiting = list({os.path.abspath(path): path for path in waiting}.values())
     given, made_of = {path.resolve() for path in waiting}, {}
     for path in tqdm(waiting, unit="photo", disable=None):  # on a terminal only
         try:
             photos.check_free(path, arguments.out, arguments.force, given, made_of)
             _segment(model, path, arguments.out, arguments.max_side)
+            # Small and capital letters are one on many disks.
+            made_of[path.stem.casefold()] = path
         except (ValueError, OSError) as error:
             refusals.append(str(error))
             tqdm.write(f"refused: {error}", file=sys.stderr)

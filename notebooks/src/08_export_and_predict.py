@@ -445,7 +445,7 @@ for form, row in exported["forms"].items():
     print(f"{form:15} {row['megabytes']:6.1f} {ms['median']:5.0f} ", end="")
     print(f"({ms['quartile_1']:3.0f}-{ms['quartile_3']:3.0f}) ", end="")
     print(f"{row['peak_memory_gb']:5.2f} {row['equal_pixels']:8.2%} ", end="")
-    print(f"{row['mean_iou_lost']:9.4f}")
+    print(f"{row['mean_iou_lost']:+9.4f}")
 
 # %% [markdown]
 # Times are the median over the photos, with the middle half in brackets; memory is the most
@@ -454,8 +454,8 @@ for form, row in exported["forms"].items():
 #
 # Every float form is the same network, SavedModel's double weights cost no memory, and the
 # runtimes without TensorFlow need far less of it. `float16` halves the file. `int8` is a
-# quarter of it and much the fastest here, and its mean IoU hardly moves. It does give some
-# pixels another class, mostly where two classes were nearly tied and either was a guess.
+# quarter of it and much the fastest here, and its mean IoU hardly moves, though some pixels
+# have changed their class.
 #
 # Compare the times with care: a load average above the number of cores says that other
 # programs were at work beside. On your machine, run the tool again.
