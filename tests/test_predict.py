@@ -1,12 +1,17 @@
 """Anybody's photos, from the shell: read upright or refused, written whole."""
 
+import contextlib
+import fcntl
 import io
 import json
 import os
+import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 import zipfile
 import zlib
@@ -500,13 +505,32 @@ def test_a_disk_that_fills_up_is_a_refusal_and_leaves_nothing(
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_the_same_photo_twice_gives_the_same_bytes(tmp_path, network):
+def on_a_terminal(*words) -> tuple[int, str]:
+    """Run the command line with a terminal for its stderr; return status and text."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    command = [sys.executable, "-m", "utils.predict", *(str(word) for word in words)]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=theirs)
+    os.close(theirs)
+    told = b""
+    with contextlib.suppress(OSError):  # the terminal hangs up when the program ends
+        while part := os.read(ours, 4096):
+            told += part
+    os.close(ours)
+    return process.wait(), told.decode()
+
+
+def test_the_same_photo_twice_gives_the_same_bytes_and_a_terminal_sees_progress(
+    tmp_path, network
+):
     path = saved(tmp_path / "x.png", picture(64, 80))
-    for out in ("one", "two"):
-        process = start(path, "--model", network, "--out", tmp_path / out)
-        _, told = process.communicate()
-        assert process.returncode == 0, told
-        assert "photo/s" not in told  # no progress bar where nobody looks
+    process = start(path, "--model", network, "--out", tmp_path / "one")
+    _, told = process.communicate()
+    assert process.returncode == 0, told
+    assert "1/1" not in told
+    words = [path, "--model", network, "--out", tmp_path / "two"]
+    status, told = on_a_terminal(*words)
+    assert status == 0 and "1/1" in told
     for one in (tmp_path / "one").iterdir():
         assert one.read_bytes() == (tmp_path / "two" / one.name).read_bytes()
 
