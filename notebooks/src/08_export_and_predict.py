@@ -209,8 +209,8 @@ for way in (ids_repeated, logits_enlarged):
     print(f"{way.__name__:15} mean IoU {score.result()['mean_iou']:.4f}")
 
 # %% [markdown]
-# A small gain, on pictures hardly larger than the square. On the 4,000 pixels of a phone each
-# id would be repeated more than forty times a side, and the stairs would be as wide.
+# A small gain, on drawings hardly larger than the square. On the 4,000 pixels of a phone each
+# id would be repeated dozens of times a side, and the stairs would be as wide.
 #
 # `predict.predict` is these two steps: down to the square, logits back up. By it, the cat of
 # section 1, lying and upright:
@@ -302,9 +302,8 @@ for name, row in real["mean_iou"].items():
 # field, notebook 02) then holds half an animal. So *any size* means that the network runs,
 # not that it works.
 #
-# Too small costs more than too large, in either chart: at a third of the size there is nothing
-# left of ears. (Photos larger than the set's own pixels hold no more detail; they are only
-# larger.) And keeping the ratio of the sides, which looks like the right thing to do, gains
+# Too small costs more than too large, in either chart: half the size costs about as much as
+# three times. (An enlarged photo holds no more detail, it is only larger.) And keeping the ratio of the sides, which looks like the right thing to do, gains
 # nothing at the size of training: this network has learned from squashed pets.
 #
 # So feed a photo at the size of training. If pets are small in yours, cut them out first,
@@ -501,6 +500,22 @@ shares = json.loads((folder / "found" / "cat.json").read_text())["share"]
 assert abs(sum(shares.values()) - 1) < 1e-9
 
 # %% [markdown]
+# What does a phone's photo cost? `benchmarks/large_photo.py` has run the command on one of
+# 4,000 x 3,000 pixels, from the start of the process to its end:
+
+# %%
+large = environment.results("large_photo")
+print(large["command"], "on", large["device"])
+for one in large["runs"]:
+    print(
+        f"{one['seconds']:.1f} s, of which {one['cpu_seconds']:.1f} s of CPU; ", end=""
+    )
+    print(f"{one['peak_memory_gb']:.2f} GB at most; ", end="")
+    print(f"load average {one['load_average_before']:.1f}")
+
+# %% [markdown]
+# Most of it is TensorFlow's start, which a folder of photos pays once.
+#
 # The same cat by the networks that learned from photographs, drawn when they were trained:
 
 # %%
