@@ -451,13 +451,14 @@ for form, row in exported["forms"].items():
 # the process held, runtime included; *equal* is the share of pixels of the same class as in
 # Keras with float32.
 #
-# Every float form is the same network, SavedModel's double weights cost no memory, and the
-# runtimes without TensorFlow need far less of it. `float16` halves the file. `int8` is a
-# quarter of it and much the fastest here, and its mean IoU hardly moves, though some pixels
-# have changed their class.
+# Every float form is the same network, and none is faster here: each spends its time on
+# the same multiplications. SavedModel's double weights cost no memory, and the runtimes
+# without TensorFlow need far less of it. `float16` halves the file; this processor
+# multiplies in float32 all the same. `int8` takes a quarter of the disk and of the time, and
+# its mean IoU hardly moves, though some pixels have changed their class.
 #
-# Compare the times with care: a load average above the number of cores says that other
-# programs were at work beside. On your machine, run the tool again.
+# (A load average above the number of cores would say that other programs were at work
+# beside. On your machine, run the tool again.)
 #
 # The packages for it are not in requirements.txt: `make export` installs them. And
 # [tools/run_exported.py](../tools/run_exported.py) shows the few lines each runtime needs.
