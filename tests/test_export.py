@@ -140,6 +140,9 @@ def test_the_tool_from_file_to_table(network, monkeypatch, tmp_path):
     test = pets.load("synthetic_pets", "test", image_size=96, batch_size=3)
     expected = training.evaluate(network, test.take(1))["mean_iou"]
     assert written["forms"]["keras"]["mean_iou"] == pytest.approx(expected, abs=1e-3)
+    assert written["as_trained_equal_pixels"] == 1 and written["trained_in"] == [
+        "float32"
+    ]
     assert written["data"] == "3 test photos of synthetic_pets"
 
 
@@ -160,6 +163,7 @@ def test_the_committed_table_is_of_this_code_and_as_good_as_asked():
     assert table["source"] == export.source(), "run tools.export again"
     assert list(table["forms"]) == ["keras", *export.NEEDS]
     assert export.problems(table["forms"]) == []
+    assert table["as_trained_equal_pixels"] >= 0.999
     assert int(table["data"].split()[0]) >= 32
     assert table["calibration"].endswith("training photos")
     for row in table["forms"].values():

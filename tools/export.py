@@ -226,11 +226,15 @@ def compare(arguments: argparse.Namespace) -> list[str]:
         for form in arguments.formats
         for package in NEEDS[form]
     }
+    as_trained = [
+        np.argmax(trained(image[None], training=False)[0], -1) for image in images
+    ]
     policies = sorted({layer.dtype_policy.name for layer in trained.layers})
     figures = {
         "export_versions": versions,
         "model": model.name,
         "trained_in": policies,
+        "as_trained_equal_pixels": float((np.stack(as_trained) == expected).mean()),
         "data": f"{len(images)} test photos of {pathlib.Path(arguments.dataset).name}",
         "task": task,
         "image_size": size,

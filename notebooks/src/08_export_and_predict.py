@@ -445,6 +445,8 @@ for form, row in exported["forms"].items():
     print(f"({ms['quartile_1']:3.0f}-{ms['quartile_3']:3.0f}) ", end="")
     print(f"{row['peak_memory_gb']:5.2f} {row['equal_pixels']:8.2%} ", end="")
     print(f"{row['mean_iou_lost']:+9.4f}")
+print(f"\ntrained in {exported['trained_in'][-1]}; computing so, ", end="")
+print(f"it agrees with float32 on {exported['as_trained_equal_pixels']:.2%} of pixels")
 
 # %% [markdown]
 # Times are the median over the photos, with the middle half in brackets; memory is the most
