@@ -303,8 +303,9 @@ for name, row in real["mean_iou"].items():
 # not that it works.
 #
 # Too small costs more than too large, in either chart: half the size costs about as much as
-# three times. (An enlarged photo holds no more detail, it is only larger.) And keeping the ratio of the sides, which looks like the right thing to do, gains
-# nothing at the size of training: this network has learned from squashed pets.
+# three times. (An enlarged photo holds no more detail, it is only larger.) And keeping the
+# ratio of the sides, which looks like the right thing to do, gains nothing at the size of
+# training: this network has learned from squashed pets.
 #
 # So feed a photo at the size of training. If pets are small in yours, cut them out first,
 # or train at several scales.
@@ -489,8 +490,9 @@ assert done.returncode == 1
 
 # %% [markdown]
 # Status 0 says that all were written, 1 that some were refused (the others are there), 2
-# that nothing could begin. `--max-side` limits the size of what is written. Each file is written aside and then put in place, so a run that
-# is stopped leaves no half ones, and none is overwritten without `--force`.
+# that nothing could begin. `--max-side` limits the size of what is written. Each file is
+# written aside and then put in place, so a run that is stopped leaves no half ones, and none
+# is overwritten without `--force`.
 #
 # The mask is an *indexed* picture: its pixels are the class ids, and a palette says how to
 # draw them. So people see colours and programs read ids:
