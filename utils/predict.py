@@ -8,11 +8,13 @@ share of each class). All lie upright, whichever way the camera was held.
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
+import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no start-up chatter on stderr
 
@@ -264,7 +266,27 @@ def _ready(arguments: argparse.Namespace) -> keras.Model:
     return model
 
 
-def _run(arguments: argparse.Namespace) -> int:
+@contextlib.contextmanager
+def _stopped_between_photos() -> Iterator[list]:
+    """Yield a list that is no longer empty once Ctrl-C was pressed.
+
+    An exception in the middle of a photo could come while a folder of temporary files
+    is made or removed, and leave it. A second Ctrl-C does not wait.
+    """
+    asked = []
+
+    def note(*_):
+        asked.append(True)
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _run(arguments: argparse.Namespace, stopped: list) -> int:
     """Do what the command line asks; return the exit status."""
     try:
         environment.prepare(seed=0, deterministic=True)
@@ -284,6 +306,8 @@ def _run(arguments: argparse.Namespace) -> int:
     waiting = list({os.path.abspath(path): path for path in waiting}.values())
     given, made_of = {path.resolve() for path in waiting}, {}
     for path in tqdm(waiting, unit="photo", disable=None):  # on a terminal only
+        if stopped:
+            raise KeyboardInterrupt
         try:
             photos.check_free(path, arguments.out, arguments.force, given, made_of)
             _segment(model, path, arguments.out, arguments.max_side)
@@ -298,7 +322,8 @@ def _run(arguments: argparse.Namespace) -> int:
 def main() -> int:
     """Run the command line."""
     try:
-        return _run(_parsed())
+        with _stopped_between_photos() as stopped:
+            return _run(_parsed(), stopped)
     except KeyboardInterrupt:
         print(
             "stopped; what is written is whole, the rest is missing.", file=sys.stderr
