@@ -4,7 +4,7 @@ IN_VENV = .venv/bin/python
 PHOTOS ?= ../shared/oxford-pets-sample
 PRECISION ?= mixed_bfloat16
 
-.PHONY: run test test-long lab notebooks site check-site results benchmarks clean
+.PHONY: run test test-long lab notebooks site check-site results benchmarks export clean
 
 run: ## install, execute all notebooks at the size that fits this machine, show a table
 	@$(PYTHON) tools/bootstrap.py requirements.txt
@@ -46,6 +46,10 @@ results: ## train again what results/ says of the drawings and of the photograph
 benchmarks: ## measure again what results/ says about speed (run on a quiet machine)
 	@$(PYTHON) tools/bootstrap.py requirements.txt
 	@for one in benchmarks/[a-z]*.py; do $(IN_VENV) -m benchmarks.$$(basename $$one .py); done
+
+export: ## install what tools.export needs; MODEL=file.keras is exported and compared
+	@$(PYTHON) tools/bootstrap.py requirements.txt requirements-export.txt
+	$(if $(MODEL),$(IN_VENV) -m tools.export --model $(MODEL) --dataset $(PHOTOS) --out build/export)
 
 clean: ## remove the environment, the builds and the downloads
 	rm -rf .venv build data/cache

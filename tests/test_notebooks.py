@@ -37,6 +37,7 @@ TAUGHT = {
         "reduced": "utils.ceilings",
         "fitted": "utils.ceilings",
     },
+    "08_export_and_predict": {"to_square": "utils.predict"},
 }
 
 

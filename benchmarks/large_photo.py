@@ -1,0 +1,68 @@
+"""Time `python -m utils.predict` on one large photo, the start of the process included.
+
+The photo is scikit-image's cat, enlarged to 4000 x 3000 pixels. Each run is a process
+of its own. For --model see benchmarks/scale.py. Writes results/large_photo.json.
+"""
+
+import argparse
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+import skimage.data
+from PIL import Image
+
+from utils import environment
+
+PROGRAM = """
+from tools import run_exported
+from utils import predict
+print(predict.main(), run_exported.peak_memory())
+"""
+
+
+def measured(words: list[str]) -> dict[str, float]:
+    """Run the command once; return seconds, seconds of CPU, gigabytes."""
+    started, before = time.perf_counter(), os.times()
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *words],
+        cwd=environment.ROOT,
+        capture_output=True,
+        text=True,
+    )
+    seconds, after = time.perf_counter() - started, os.times()
+    status, gigabytes = done.stdout.split()
+    if status != "0":
+        sys.exit(done.stderr)
+    user = after.children_user - before.children_user
+    system = after.children_system - before.children_system
+    return {
+        "seconds": seconds,
+        "cpu_seconds": user + system,
+        "peak_memory_gb": float(gigabytes),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="build/models/pets.keras")
+    parser.add_argument("--runs", type=int, default=3)
+    arguments = parser.parse_args()
+    runs = []
+    with tempfile.TemporaryDirectory() as name:
+        photo = pathlib.Path(name) / "large.jpg"
+        Image.fromarray(skimage.data.chelsea()).resize((4000, 3000)).save(photo)
+        words = [str(photo), "--model", arguments.model, "--out", name, "--force"]
+        for _ in range(arguments.runs):
+            load = os.getloadavg()[0]
+            runs.append(measured(words) | {"load_average_before": load})
+            print(runs[-1], flush=True)
+    figures = {"photo": "4000 x 3000 pixels, JPEG", "runs": runs}
+    print("written:", environment.write_results("large_photo", figures).name)
+
+
+if __name__ == "__main__":
+    main()

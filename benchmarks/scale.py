@@ -1,0 +1,94 @@
+"""Feed a network photos larger and smaller than those it was trained on, and score it.
+
+Test photos go in at several sizes, squashed to a square as in training, and with their
+sides' ratio kept at the same number of pixels. The logits are brought back to the
+photo's own size and scored there. Writes results/scale.json.
+
+--model is an 8s of tools.reproduce that was told what it was trained on, the last step
+of notebook 08: training.load, predict.remember, training.save.
+"""
+
+import argparse
+import math
+import pathlib
+import sys
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from utils import environment, metrics, pets, predict
+
+SIZES = (80, 120, 160, 240, 320, 480)  # side of the square, in pixels
+
+
+def shape(image: np.ndarray, size: int, kept: bool) -> tuple[int, int]:
+    """Return (height, width): size x size, or as many pixels in the photo's shape."""
+    if not kept:
+        return size, size
+    ratio = math.sqrt(image.shape[0] / image.shape[1])
+    return round(size * ratio), round(size / ratio)
+
+
+def classes(model, image: np.ndarray, size: int, kept: bool) -> np.ndarray:
+    """Return the class ids (H, W) of a photo (H, W, 3) that goes in at another size."""
+    small = tf.image.resize(image, shape(image, size, kept), antialias=True)
+    logits = model(tf.round(small)[None], training=False)
+    return np.argmax(tf.image.resize(logits[0], image.shape[:2]), -1)
+
+
+def measured(model, examples: list[dict]) -> dict[str, dict[str, float]]:
+    """Return form -> size -> mean IoU."""
+    count = model.output.shape[-1]
+    scores = {
+        (kept, size): metrics.SegmentationMetrics(count)
+        for kept in (False, True)
+        for size in SIZES
+    }
+    for example in tqdm(examples, disable=None):
+        for (kept, size), score in scores.items():
+            found = classes(model, example["image"], size, kept)
+            score.update_state(example["mask"], found)
+    return {
+        name: {str(s): float(scores[kept, s].result()["mean_iou"]) for s in SIZES}
+        for kept, name in ((False, "squashed"), (True, "ratio kept"))
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="build/models/pets.keras")
+    parser.add_argument("--dataset", default="../shared/oxford-pets-sample")
+    parser.add_argument("--photos", type=int, default=60, help="of the test list")
+    arguments = parser.parse_args()
+    print(environment.prepare(seed=0), flush=True)
+    try:
+        model = predict.load(arguments.model)
+        known = predict.trained_on(model)
+        tasks = {tuple(names): task for task, names in pets.CLASS_NAMES.items()}
+        task = tasks[known.class_names]
+        test = pets.load_examples(arguments.dataset, "test", task=task)
+        examples = list(test.as_numpy_iterator())
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    # Every third photo or so: the list is in the order of breeds.
+    chosen = np.linspace(0, len(examples) - 1, min(arguments.photos, len(examples)))
+    examples = [examples[round(place)] for place in chosen]
+    figures = {
+        "model": model.name,
+        "data": f"{len(examples)} test photos of "
+        f"{pathlib.Path(arguments.dataset).name}",
+        "task": task,
+        "trained_at": known.image_size,
+        "mean_iou": measured(model, examples),
+        "source": environment.source_hash("benchmarks/scale.py"),
+    }
+    for name, row in figures["mean_iou"].items():
+        print(f"{name:10}", *(f"{size}: {value:.3f} " for size, value in row.items()))
+    print("written:", environment.write_results("scale", figures).name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,263 @@
+"""Export a trained network; say what each form costs in size, speed, memory, accuracy.
+
+    python -m tools.export --model M.keras --out DIR --dataset DATA
+
+`savedmodel` and `onnx` take photos of any size; the `litert` forms have the size the
+network was trained at. `litert-int8` is calibrated on training photos of the data set
+(or on --calibration), never on test photos. Then every form classifies the pixels of
+the same test photos, in a process of its own, and is compared with the Keras model in
+float32. Writes results/export.json; exits with 1 when a form is not what it should be.
+
+What is not TensorFlow's comes with `make export` (requirements-export.txt).
+"""
+
+import argparse
+import importlib.metadata
+import importlib.util
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from utils import environment, metrics, pets, photos, predict, training
+
+NEEDS = {
+    "savedmodel": (),
+    "onnx": ("tf2onnx", "onnxruntime"),
+    "litert-float32": ("ai_edge_litert",),
+    "litert-float16": ("ai_edge_litert",),
+    "litert-int8": ("ai_edge_litert",),
+}
+ENDINGS = {"savedmodel": "", "onnx": ".onnx"}
+EQUAL_PIXELS = 0.999  # least share of pixels of the same class, float forms
+IOU_LOST = 0.01  # most mean IoU an int8 form may be away
+
+
+def in_float32(model: keras.Model) -> keras.Model:
+    """Return a copy that computes in float32, whatever the network was trained in."""
+
+    def single(layer: keras.layers.Layer) -> keras.layers.Layer:
+        return layer.from_config(layer.get_config() | {"dtype": "float32"})
+
+    copy = keras.models.clone_model(model, clone_function=single)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def export(
+    model: keras.Model, form: str, folder: pathlib.Path, calibration: np.ndarray | None
+) -> pathlib.Path:
+    """Write one form of a network.
+
+    Args:
+        model: in float32, knowing what it was trained on.
+        form: a key of `NEEDS`.
+        folder: where it goes.
+        calibration: photos (N, S, S, 3), for int8 only.
+
+    Returns:
+        The file, or SavedModel's folder.
+    """
+    size = predict.trained_on(model).image_size
+    path = folder / f"{form}{ENDINGS.get(form, '.tflite')}"
+    model(np.zeros((1, size, size, 3), np.float32))  # Keras exports what was called
+    if form == "savedmodel":
+        shutil.rmtree(path, ignore_errors=True)
+        model.export(path, format="tf_saved_model", verbose=False)
+    elif form == "onnx":
+        model.export(path, format="onnx", verbose=False)
+    else:
+        options = {}
+        if form == "litert-float16":
+            options["optimizations"] = [tf.lite.Optimize.DEFAULT]
+            options["target_spec"] = {"supported_types": [tf.float16]}
+        if form == "litert-int8":
+            options["optimizations"] = [tf.lite.Optimize.DEFAULT]
+            options["representative_dataset"] = lambda: ([p[None]] for p in calibration)
+            # No fallback: an operation without an int8 form would be an error.
+            int8 = tf.lite.OpsSet.TFLITE_BUILTINS_INT8
+            options["target_spec"] = {"supported_ops": [int8]}
+        photo = keras.InputSpec(shape=(1, size, size, 3), dtype="float32")
+        model.export(
+            path, format="litert", input_signature=[photo], verbose=False, **options
+        )
+    return path
+
+
+def size_on_disk(path: pathlib.Path) -> int:
+    """Return the bytes of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def run(form: str, path: pathlib.Path, images: np.ndarray) -> tuple[dict, np.ndarray]:
+    """Run one form in a process of its own; return its costs and its class ids."""
+    with tempfile.TemporaryDirectory() as folder:
+        given, found = (pathlib.Path(folder) / f"{x}.npy" for x in ("photos", "ids"))
+        np.save(given, images)
+        words = [form, path.resolve(), given, found]
+        done = subprocess.run(
+            [sys.executable, "-m", "tools.run_exported", *map(str, words)],
+            cwd=environment.ROOT,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise ValueError(f"{form} does not run: {done.stderr.strip()[-500:]}")
+        return json.loads(done.stdout.splitlines()[-1]), np.load(found)
+
+
+def mean_iou(masks: np.ndarray, ids: np.ndarray, num_classes: int) -> float:
+    """Score class ids (N, H, W) against masks (N, H, W)."""
+    score = metrics.SegmentationMetrics(num_classes)
+    score.update_state(masks, ids)
+    return float(score.result()["mean_iou"])
+
+
+def source() -> str:
+    """Hash the code that makes the figures."""
+    return environment.source_hash("tools/export.py", "tools/run_exported.py")
+
+
+def problems(rows: dict[str, dict]) -> list[str]:
+    """Say which forms are not what they should be."""
+    found = []
+    for form, row in rows.items():
+        if form == "litert-int8":
+            if abs(row["mean_iou_lost"]) > IOU_LOST:
+                found.append(f"{form} loses {row['mean_iou_lost']:.4f} of mean IoU")
+        elif row["equal_pixels"] < EQUAL_PIXELS:
+            found.append(f"{form} agrees on {row['equal_pixels']:.2%} of pixels only")
+    return found
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Export a network and compare forms.")
+    parser.add_argument("--model", required=True, help="of predict.remember")
+    parser.add_argument("--out", required=True, type=pathlib.Path, help="folder")
+    parser.add_argument("--dataset", required=True, help="as in pets.load")
+    parser.add_argument("--formats", nargs="+", choices=NEEDS, default=list(NEEDS))
+    parser.add_argument("--photos", type=int, default=32, help="test photos")
+    parser.add_argument("--calibration", nargs="+", help="photos or folders, for int8")
+    parser.add_argument("--name", default="export", help="of the file in results/")
+    arguments = parser.parse_args()
+    if arguments.photos < 1:
+        parser.error("--photos: give a whole number from 1 up.")
+    return arguments
+
+
+def check_packages(forms: list[str]) -> None:
+    """Raise when a package is missing, naming the cure."""
+    for form in forms:
+        for package in NEEDS[form]:
+            if importlib.util.find_spec(package) is None:
+                raise ValueError(
+                    f"{form} needs the package {package}; install it with make export, "
+                    "or leave the form out with --formats."
+                )
+
+
+def calibration_photos(arguments: argparse.Namespace, task: str, size: int):
+    """Return (what they are, photos (N, S, S, 3))."""
+    if arguments.calibration is None:
+        batches = pets.load(
+            arguments.dataset, "train", task=task, image_size=size, batch_size=1
+        )
+        images = [image[0].numpy() for image, _ in batches.take(100)]
+        return f"{len(images)} training photos", np.stack(images)
+    paths = [path for one in arguments.calibration for path in photos.found(one)]
+    images = [predict.to_square(photos.read(path), size).numpy() for path in paths]
+    return f"{len(images)} photos given", np.stack(images)
+
+
+def compare(arguments: argparse.Namespace) -> list[str]:
+    """Do it all; return what is not as it should be."""
+    check_packages(arguments.formats)
+    print(environment.prepare(seed=0), flush=True)
+    trained = predict.load(arguments.model)
+    known = predict.trained_on(trained)
+    tasks = {tuple(names): task for task, names in pets.CLASS_NAMES.items()}
+    if known is None or known.class_names not in tasks:
+        raise ValueError(
+            f"{arguments.model} does not say for which task of utils.pets it was "
+            "trained, and at what size; keep both with predict.remember."
+        )
+    task, size = tasks[known.class_names], known.image_size
+    model = in_float32(trained)
+    test = pets.load(
+        arguments.dataset, "test", task=task, image_size=size, batch_size=1
+    )
+    pairs = [(image[0], mask[0]) for image, mask in test.take(arguments.photos)]
+    images, masks = (np.stack(part) for part in zip(*pairs, strict=True))
+    described, calibration = None, None
+    if "litert-int8" in arguments.formats:
+        described, calibration = calibration_photos(arguments, task, size)
+
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    reference = arguments.out / "keras.keras"
+    training.save(model, reference)
+    files = {"keras": reference}
+    for form in arguments.formats:
+        files[form] = export(model, form, arguments.out, calibration)
+        print(f"{files[form]}: {size_on_disk(files[form]) / 1e6:.1f} MB", flush=True)
+
+    rows, expected = {}, None
+    for form, path in files.items():
+        costs, ids = run(form, path, images)
+        expected = ids if form == "keras" else expected
+        rows[form] = {
+            "megabytes": size_on_disk(path) / 1e6,
+            **costs,
+            "equal_pixels": float((ids == expected).mean()),
+            "mean_iou": mean_iou(masks, ids, len(known.class_names)),
+        }
+        lost = rows["keras"]["mean_iou"] - rows[form]["mean_iou"]
+        rows[form]["mean_iou_lost"] = lost
+        print(f"{form}: {json.dumps(rows[form])}", flush=True)
+    versions = {
+        package: importlib.metadata.version(package.replace("_", "-"))
+        for form in arguments.formats
+        for package in NEEDS[form]
+    }
+    as_trained = [
+        np.argmax(trained(image[None], training=False)[0], -1) for image in images
+    ]
+    policies = sorted({layer.dtype_policy.name for layer in trained.layers})
+    figures = {
+        "export_versions": versions,
+        "model": model.name,
+        "trained_in": policies,
+        "as_trained_equal_pixels": float((np.stack(as_trained) == expected).mean()),
+        "data": f"{len(images)} test photos of {pathlib.Path(arguments.dataset).name}",
+        "task": task,
+        "image_size": size,
+        "calibration": described,
+        "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "forms": rows,
+        "source": source(),
+    }
+    path = environment.write_results(arguments.name, figures)
+    print(f"results/{path.name}")
+    return problems(rows)
+
+
+def main() -> int:
+    try:
+        found = compare(parsed())
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    if found:
+        print(f"error: {'; '.join(found)}.", file=sys.stderr)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
