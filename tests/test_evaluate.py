@@ -159,6 +159,16 @@ def test_groups_are_all_photos_sorted(found):
     assert sum(found["networks"]["tiny"]["errors"].values()) == 11
 
 
+def test_a_breed_is_scored_on_the_classes_it_has():
+    """All cats; a few pixels called dog must not cost a third of the mean."""
+    cats = np.array([[90, 0, 1], [0, 50, 2], [0, 0, 0]])
+    expected = (90 / 91 + 50 / 52) / 2
+    assert evaluate.of_true_classes(cats) == pytest.approx(expected)
+    both = np.array([[90, 0, 1], [0, 50, 2], [3, 0, 30]])
+    whole = float(evaluate.metrics.scores(both)["mean_iou"])
+    assert evaluate.of_true_classes(both) == pytest.approx(whole)
+
+
 def test_kinds_of_error():
     names = pets.CLASS_NAMES["species"]
     mask = np.zeros((80, 80), int)
@@ -174,6 +184,7 @@ def test_kinds_of_error():
         "taken for another class": dog,
         "pet imagined": elsewhere,
     }
+    cases["none"] = mask
     for kind, guess in cases.items():
         assert evaluate.kind_of_error(names, mask, guess, distance) == kind
 

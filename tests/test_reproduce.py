@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT
 
 from tools import recipe, reproduce
-from utils import environment, hardware, pets, training
+from utils import environment, hardware, pets, predict, training
 
 # The whole tool on a VGG16 of few channels, at home in a folder of the test's. A photo
 # of 32 px takes a moment; sleeping makes a run long enough to be hit anywhere.
@@ -95,7 +95,8 @@ def weights(home):
     folder = home / "build" / "models" / "tiny"
     left = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     expected = {f"{name}{end}" for name in MODELS for end in (".keras", ".json")}
-    assert left == expected | {
+    published = {f"{stage}.keras" for stage in recipe.STAGES}
+    assert left == expected | published | {
         "settings.json",
         "seed3/result.json",
         "seed4/result.json",
@@ -131,6 +132,16 @@ def test_everything_is_written(whole):
         assert seed["photos_per_s"][name] > 0 and seed["seconds"][name] >= 0
         assert 0.1 < seed["peak_memory_gb"][name] < 20
         assert said.count(f"seed 3: {name} test mean IoU") == 1
+
+
+def test_the_first_seeds_networks_leave_with_what_they_were_trained_on(whole):
+    folder = whole / "build" / "models" / "tiny"
+    for stage in recipe.STAGES:
+        known = predict.trained_on(leaves := predict.load(folder / f"{stage}.keras"))
+        assert (known.image_size, known.class_names) == (32, pets.CLASS_NAMES["trimap"])
+        kept = training.load(folder / "seed3" / f"{stage}.keras")
+        for ours, theirs in zip(leaves.weights, kept.weights, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
 
 
 def settled(home):

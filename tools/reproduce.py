@@ -7,10 +7,11 @@ then the official test list is scored, once. Last comes a control: the first see
 and 16s go on training for as many steps as the 8s had in all. What the 8s is ahead of
 them by then is what skips buy.
 
-Results go to results/NAME.json, after each seed; models to build/models/NAME/, with the
-checkpoints of what is under way. Stopped at any moment, the same command with --resume
-goes on, and ends with the weights it would have had. With a GPU everything is trained,
-at 224 px; without one, blocks 3 to 5 and a slim head, at 160 px.
+Results go to results/NAME.json, after each seed; models to build/models/NAME/, those of
+the first seed also as 32s.keras, 16s.keras and 8s.keras, which know size and classes.
+Stopped at any moment, the same command with --resume goes on, and ends with the weights
+it would have had. With a GPU everything is trained, at 224 px; without one, blocks 3 to
+5 and a slim head, at 160 px.
 """
 
 import argparse
@@ -30,7 +31,7 @@ import skimage.data
 import tensorflow as tf
 
 from tools import recipe
-from utils import environment, hardware, pets, plots
+from utils import environment, hardware, pets, plots, predict, training
 
 
 def describe(dataset: str) -> tuple[str, str]:
@@ -211,6 +212,15 @@ def prepared(folder: pathlib.Path, wanted: dict, resume: bool) -> None:
     environment.write_json(file, wanted)
 
 
+def publish(folder: pathlib.Path, first: int, arguments: argparse.Namespace) -> None:
+    """Write the first seed's networks once more, as files that know how to be used."""
+    names = pets.CLASS_NAMES[arguments.task]
+    for stage in recipe.STAGES:
+        model = training.load(folder / f"seed{first}" / f"{stage}.keras")
+        model = predict.remember(model, arguments.image_size, names)
+        training.save(model, folder / f"{stage}.keras")
+
+
 def reproduce(arguments: argparse.Namespace) -> list[str]:
     """Do it all; return what is out of order."""
     keras.config.set_dtype_policy(arguments.precision)
@@ -243,6 +253,7 @@ def reproduce(arguments: argparse.Namespace) -> list[str]:
         run = recipe.Run(arguments, first, folder / f"seed{first}")
         more = run.result(recipe.controls(run))
         note(first, {key: result[key] | more[key] for key in result})
+    publish(folder, first, arguments)
     print(table(figures))
     return out_of_order(figures["seeds"]) if arguments.task == "trimap" else []
 

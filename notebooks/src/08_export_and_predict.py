@@ -546,8 +546,9 @@ print(
 #
 # - **Masks are good on the test set and bad on phone photos.** Look at one: it lies on its
 #   side. Or it is twelve million pixels, fed as it is: shrink it to what the network knows.
+#   (It was [scaled to 0..1](09_bug_zoo.ipynb#photos-in-0-to-1)? Then it is one colour.)
 # - **A thin line of a third class runs between two others.** Ids were interpolated. Enlarge
-#   logits, or repeat ids.
+#   logits, or repeat ids. [See it](09_bug_zoo.ipynb#bilinear-masks).
 # - **The int8 form is far off, float16 is fine.** Calibration has not seen photos like
 #   yours, or not prepared as yours are. Give it some of the training photos.
 #
