@@ -174,14 +174,14 @@ def notebook_row(match: re.Match) -> str:
 def filled(text: str, language: str) -> str:
     """Return a README with its measured parts as `results/` has them now."""
     for name, block in BLOCKS.items():
-        begin, end = f"<!-- {name} -->\n", "\n<!-- end -->"
+        begin, end = f"<!-- {name} -->\n", "<!-- end -->"
         before, found, rest = text.partition(begin)
         if not found or end not in rest:
             raise ValueError(
                 f"there is no part between {begin.strip()} and {end.strip()}"
             )
         after = rest.partition(end)[2]
-        text = f"{before}{begin}{block(WORDS[language])}{end}{after}"
+        text = f"{before}{begin}{block(WORDS[language])}\n{end}{after}"
     return ROW.sub(notebook_row, text)
 
 

@@ -26,7 +26,7 @@ from utils import environment, metrics, pet_records, pets, predict
 WIDTHS = (1, 2, 4, 8, 16)  # of the bands along the outline, in the network's pixels
 RANGES = tuple(itertools.pairwise((1, 2, 4, 8, 16, 32, 10_000)))  # distances from it
 NEAR = 1 / 40  # of the side: wrong pixels no farther off are the outline's fault
-BATCH = 8
+BATCH = 20
 WORST = 10
 
 

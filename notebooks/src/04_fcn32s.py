@@ -671,7 +671,7 @@ print(
 #
 # It is cheaper, and it teaches cells their average instead of the mask. With the
 # enlargement inside the network a cell learns the value that makes its 64x64 surroundings
-# come out best. It also needs no opinion on how to shrink a mask.
+# come out best. It needs no opinion on shrinking masks.
 # </details>
 #
 # <details><summary>4. The validation photos were scored after each epoch. May you report

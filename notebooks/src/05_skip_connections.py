@@ -737,7 +737,7 @@ print(
 # <details><summary>2. Why not go on to FCN-4s, with <code>pool2</code>?</summary>
 #
 # You can. The paper stopped at 8s: 16s to 8s gained half a point (65.0 to
-# 65.5), and the next step promised less. Where borders are thin, as here, try it.
+# 65.5), and the next step promised less. With thin borders, try it.
 # </details>
 #
 # <details><summary>3. The new score layers start at zero. Then how can any gradient reach
