@@ -268,7 +268,8 @@ def test_committed_figures_are_of_the_networks_in_the_tables(task):
     for name, row in found["networks"].items():
         # The same network on the same photos: tools.reproduce scored it too, as one
         # graph. Run layer by layer, bfloat16 rounds once more, and some hundreds of
-        # five million pixels change (2e-4 of a class's IoU); another network is 1e-2 off.
+        # five million pixels change (2e-4 of a class's IoU); another
+        # network is 1e-2 off.
         expected = table["seeds"]["0"]["test"][name]["iou"]
         np.testing.assert_allclose(row["network_size"]["iou"], expected, atol=5e-4)
     assert set(reproduce.recipe.STAGES) <= set(found["networks"])
