@@ -181,6 +181,13 @@ def test_the_title_line_keeps_what_the_theme_does_not_show():
     )
 
 
+def test_empty_anchors_go_and_the_heading_keeps_its_own():
+    shown = build_site.page_text(
+        'So.\n\n<a id="a-b"></a>\n\n### A b\n\nx', "notebooks/a"
+    )
+    assert shown == "So.\n\n### A b\n\nx"
+
+
 def picture(alt):
     data = {"image/png": "AA=="}
     return new_output("display_data", data, metadata={"image/png": {"alt": alt}})

@@ -226,7 +226,9 @@ class Tab:
         for event in self.events:
             name, said = event["method"], event["params"]
             if name == "Runtime.exceptionThrown":
-                found.append(f"exception: {said['exceptionDetails']['text']}")
+                about = said["exceptionDetails"]
+                what = about.get("exception", {}).get("description", "")
+                found.append(f"exception: {about['text']} {what.split(chr(10))[0]}")
             elif name == "Runtime.consoleAPICalled" and said["type"] == "error":
                 found.append(f"console: {said['args'][0].get('value')}")
             elif name == "Log.entryAdded" and said["entry"]["level"] == "error":
