@@ -81,8 +81,8 @@ def page_text(text: str, path: str) -> str:
     """Return a notebook's Markdown as the site shows it.
 
     The theme leads to the page before, the next and the index; the title line keeps
-    what it has besides. Paragraphs that ask for a prediction get a class. Anchors of our
-    own go: headings have the same, and the search stumbles over an empty element.
+    what it has besides. Paragraphs that ask for a prediction get a class. Anchors of
+    our own go: headings have the same, and the search stumbles over an empty element.
     """
     text = re.sub(r'^<a id="[\w-]+"></a>\n+', "", text, flags=re.MULTILINE)
     lines = []
