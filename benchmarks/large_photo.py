@@ -15,7 +15,6 @@ import time
 import skimage.data
 from PIL import Image
 
-from benchmarks import scale
 from utils import environment
 
 PROGRAM = """
@@ -49,7 +48,7 @@ def measured(words: list[str]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default=scale.MODEL)
+    parser.add_argument("--model", default="build/models/pets.keras")
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
     runs = []

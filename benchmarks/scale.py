@@ -4,7 +4,8 @@ Test photos go in at several sizes, squashed to a square as in training, and wit
 sides' ratio kept at the same number of pixels. The logits are brought back to the
 photo's own size and scored there. Writes results/scale.json.
 
---model is an 8s that knows what it was trained on; `make results` leaves the default.
+--model is an 8s of tools.reproduce that was told what it was trained on, the last step
+of notebook 08: training.load, predict.remember, training.save.
 """
 
 import argparse
@@ -18,7 +19,6 @@ from tqdm import tqdm
 
 from utils import environment, metrics, pets, predict
 
-MODEL = "build/models/oxford-pets-sample_trimap/8s.keras"
 SIZES = (80, 120, 160, 240, 320, 480)  # side of the square, in pixels
 
 
@@ -57,7 +57,7 @@ def measured(model, examples: list[dict]) -> dict[str, dict[str, float]]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default=MODEL)
+    parser.add_argument("--model", default="build/models/pets.keras")
     parser.add_argument("--dataset", default="../shared/oxford-pets-sample")
     parser.add_argument("--photos", type=int, default=60, help="of the test list")
     arguments = parser.parse_args()

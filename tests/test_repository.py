@@ -3,10 +3,12 @@
 import os
 import re
 import subprocess
+import tomllib
 from functools import cache
 
 import nbformat
 import pytest
+import yaml
 from conftest import ROOT
 
 from tools import check_notebooks
@@ -123,3 +125,11 @@ def test_private_paths_are_found(folder):
 def test_no_file_in_git_is_large():
     sizes = {path: (ROOT / path).stat().st_size for path in tracked()}
     assert {path: size for path, size in sizes.items() if size > LARGEST} == {}
+
+
+def test_conda_installs_what_pip_does_on_the_same_pythons():
+    wanted = yaml.safe_load((ROOT / "environment.yml").read_text())
+    python, pip, packages = wanted["dependencies"]
+    assert (pip, packages) == ("pip", {"pip": ["-r requirements.txt"]})
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert python == f"python{project['requires-python']}"
