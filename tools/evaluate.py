@@ -119,14 +119,15 @@ class Tally:
         )
 
 
-def fast_scores(confusion: np.ndarray) -> dict[str, np.ndarray]:
+def scored(confusion: np.ndarray) -> dict[str, np.ndarray]:
+    """Return `metrics.scores` of matrices (..., C, C) as arrays."""
     return {name: np.asarray(x) for name, x in metrics.scores(confusion).items()}
 
 
 def plain(confusion: np.ndarray) -> dict:
     """Return the scores as JSON holds them: what is not defined is null."""
     found = {}
-    for name, values in fast_scores(confusion).items():
+    for name, values in scored(confusion).items():
         values = np.where(np.isnan(values), None, values)
         found[name] = values.tolist()
     return found
@@ -139,7 +140,7 @@ def percentiles(values: np.ndarray) -> list[float]:
 
 def interval(matrices: np.ndarray) -> list[float]:
     """Return the 95 % bootstrap interval of mean IoU over the photos."""
-    return percentiles(fast_scores(metrics.bootstrap(matrices))["mean_iou"])
+    return percentiles(scored(metrics.bootstrap(matrices))["mean_iou"])
 
 
 def of_true_classes(confusion: np.ndarray) -> np.ndarray:
@@ -149,7 +150,7 @@ def of_true_classes(confusion: np.ndarray) -> np.ndarray:
     IoU of zero, a third of the group's mean. Their harm shows in the true class.
     """
     present = confusion.sum(-1) > 0
-    iou = np.where(present, fast_scores(confusion)["iou"], 0)
+    iou = np.where(present, scored(confusion)["iou"], 0)
     return iou.sum(-1) / present.sum(-1)
 
 
@@ -174,7 +175,7 @@ def floor(matrices: np.ndarray, background: int) -> dict[str, float]:
     """Return what a network would score that calls everything background."""
     nothing = np.zeros(matrices.shape[1:], np.int64)
     nothing[:, background] = matrices.sum((0, 2))
-    found = fast_scores(nothing)
+    found = scored(nothing)
     return {name: float(found[name]) for name in ("pixel_accuracy", "mean_iou")}
 
 
@@ -182,14 +183,14 @@ def figures(tally: Tally, known: list[dict]) -> dict:
     """Work out everything that is said of one network."""
     matrices = {name: np.stack(found) for name, found in tally.matrices.items()}
     network = matrices["network"]
-    per_photo = fast_scores(network)["mean_iou"]
+    per_photo = scored(network)["mean_iou"]
     treatments = {}
     for name in ("border_void", "border_as_pet"):
-        pet = fast_scores(matrices[name])["iou"][:, 1]
+        pet = scored(matrices[name])["iou"][:, 1]
         treatments[name] = {
-            "pet_iou": float(fast_scores(matrices[name].sum(0))["iou"][1]),
+            "pet_iou": float(scored(matrices[name].sum(0))["iou"][1]),
             "interval": percentiles(
-                fast_scores(metrics.bootstrap(matrices[name]))["iou"][:, 1]
+                scored(metrics.bootstrap(matrices[name]))["iou"][:, 1]
             ),
             "per_photo_pet_iou": float(np.nanmean(pet)),
         }
@@ -218,7 +219,7 @@ def figures(tally: Tally, known: list[dict]) -> dict:
         "floor": floor(network, tally.names.index("background")),
         "treatments": treatments,
         "bands": {
-            width: float(fast_scores(matrices[f"band_{width}"].sum(0))["mean_iou"])
+            width: float(scored(matrices[f"band_{width}"].sum(0))["mean_iou"])
             for width in WIDTHS
         },
         "wrong_by_distance": (wrong / np.maximum(everything, 1)).tolist(),
@@ -292,7 +293,7 @@ def paired(tallies: dict[str, Tally]) -> dict:
     gains = {}
     for before, after in itertools.pairwise(tallies):
         values = [
-            fast_scores(metrics.bootstrap(np.stack(tallies[name].matrices["network"])))[
+            scored(metrics.bootstrap(np.stack(tallies[name].matrices["network"])))[
                 "mean_iou"
             ]
             for name in (before, after)
