@@ -38,7 +38,8 @@ WORDS = {
         "large": "a photo of 4000 x 3000 pixels by `python -m utils.predict`, process "
         "start included",
         "fresh": "A fresh clone on {device}: {install:.1f} minutes to install, then "
-        "`make run` {run:.0f} minutes",
+        "`make run` {run:.0f} minutes (the pages of the table below add up to "
+        "{pages:.0f})",
         "test": ", `make test` {test:.0f} minutes",
         "disk": "; the environment takes {gb:.1f} GB.",
         "page": "notebook",
@@ -61,7 +62,7 @@ WORDS = {
         "int8": "8 位 LiteRT 的 FCN-8s：文件、用时、平均 IoU 损失",
         "large": "用 `python -m utils.predict` 处理 4000 x 3000 像素的照片，含进程启动",
         "fresh": "全新克隆，{device}：安装 {install:.1f} 分钟，"
-        "`make run` {run:.0f} 分钟",
+        "`make run` {run:.0f} 分钟（下表各页合计 {pages:.0f} 分钟）",
         "test": "，`make test` {test:.0f} 分钟",
         "disk": "；环境占用 {gb:.1f} GB。",
         "page": "笔记本",
@@ -145,7 +146,10 @@ def fresh(words: dict[str, str]) -> str:
     made = environment.results("fresh_clone")
     minutes = {name: value / 60 for name, value in made["seconds"].items()}
     text = words["fresh"].format(
-        device=made["device"], install=minutes["install"], run=minutes["make run"]
+        device=made["device"],
+        install=minutes["install"],
+        run=minutes["make run"],
+        pages=sum(environment.results("notebooks")["seconds"].values()) / 60,
     )
     if "make test" in minutes:
         text += words["test"].format(test=minutes["make test"])
