@@ -49,7 +49,7 @@ class Run:
         self.arguments, self.seed, self.folder = arguments, seed, folder
         self.data = {"task": arguments.task, "image_size": arguments.image_size}
         self.features = None
-        for left_over in folder.glob("*.partial.keras"):  # of a process that was killed
+        for left_over in folder.glob(".*.partial.*"):  # of a process that was killed
             left_over.unlink()
 
     def photos(self, seed: int) -> tf.data.Dataset:

@@ -19,7 +19,6 @@ import collections
 import hashlib
 import itertools
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -98,9 +97,9 @@ def draw(models: dict[str, keras.Model], name: str, arguments) -> pathlib.Path:
         axis.imshow(plots.overlay(cat, mask, names=names))
         axis.set_title(f"FCN-{stage}")
     path = environment.ROOT / "notebooks" / "figures" / f"{name}.jpg"
-    temporary = path.with_name(f".{name}.{os.getpid()}.jpg")
-    figure.savefig(temporary, dpi=110, bbox_inches="tight", pil_kwargs={"quality": 85})
-    os.replace(temporary, path)
+    options = {"dpi": 110, "bbox_inches": "tight", "pil_kwargs": {"quality": 85}}
+    with environment.replacing(path) as temporary:
+        figure.savefig(temporary, **options)
     return path
 
 

@@ -23,7 +23,6 @@ import contextlib
 import faulthandler
 import hashlib
 import json
-import math
 import os
 import pathlib
 import socket
@@ -177,10 +176,7 @@ def network(arguments: argparse.Namespace, steps: int):
         weights=None if arguments.weights == "none" else arguments.weights,
     )
     training.freeze(model, (1, 2))
-    warmup = math.ceil(steps / 20)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, max(1, steps - warmup), alpha=0.02, warmup_target=1e-3, warmup_steps=warmup
-    )
+    schedule = training.cosine_schedule(1e-3, steps)
     optimizer = training.AdamW(schedule, weight_decay=1e-4)
     optimizer.build(model.trainable_variables)
     return model, optimizer

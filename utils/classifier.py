@@ -1,7 +1,6 @@
 """The patch classifier of notebooks 01 and 02: background, cat or dog at the centre."""
 
 import hashlib
-import os
 import pathlib
 
 import keras
@@ -160,14 +159,8 @@ def keep(model: keras.Model, dataset: str) -> None:
 
     Introduced in notebook 01.
     """
-    path = cached(dataset)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{os.getpid()}-{path.name}")
-    try:
+    with environment.replacing(cached(dataset)) as temporary:
         model.save_weights(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def trained(dataset: str) -> keras.Model:

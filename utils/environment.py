@@ -9,6 +9,7 @@ import pathlib
 import platform
 import sys
 import time
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -162,11 +163,24 @@ def write_json(path: pathlib.Path, content: dict) -> None:
     Raises:
         OSError: when there is no room, or the folder cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     text = json.dumps(content, indent=1, default=np.ndarray.tolist) + "\n"
+    with replacing(path) as temporary:
+        temporary.write_text(text)
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Give a file to write beside `path`, which takes its place once it is whole.
+
+    A kill leaves the old file, or none; an error leaves nothing new.
+
+    Raises:
+        OSError: when there is no room, or the folder cannot be written.
+    """
+    temporary = path.with_name(f".{os.getpid()}.partial.{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text)
+        yield temporary
         os.replace(temporary, path)
     except OSError as error:
         raise OSError(

@@ -1,6 +1,5 @@
 """Training a segmentation network: loss, optimiser, freezing, heads alone, cache."""
 
-import contextlib
 import functools
 import hashlib
 import math
@@ -176,6 +175,29 @@ def freeze(model: keras.Model, blocks: Sequence[int]) -> None:
             layer.trainable = int(found[1]) not in blocks
 
 
+def cosine_schedule(
+    learning_rate: float, steps: int
+) -> keras.optimizers.schedules.CosineDecay:
+    """Let the rate rise over the first twentieth of the steps, then fall to 2 %.
+
+    Args:
+        learning_rate: the highest.
+        steps: of the whole training; the first one already moves the weights.
+
+    Source: Loshchilov, Hutter: SGDR, ICLR 2017, equation 5, without restarts.
+
+    Introduced in notebook 06.
+    """
+    warmup = math.ceil(steps / 20)
+    return keras.optimizers.schedules.CosineDecay(
+        learning_rate / warmup,
+        max(1, steps - warmup),
+        alpha=0.02,
+        warmup_target=learning_rate,
+        warmup_steps=warmup,
+    )
+
+
 def fit(
     model: keras.Model,
     train: tf.data.Dataset,
@@ -228,15 +250,7 @@ def fit(
     check_mask(next(iter(train.take(1)))[1].numpy(), num_classes)
 
     loss = SegmentationLoss(dice_weight)
-    steps = epochs * len(train)
-    warmup = math.ceil(steps / 20)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0,
-        max(1, steps - warmup),
-        alpha=0.02,
-        warmup_target=learning_rate,
-        warmup_steps=warmup,
-    )
+    schedule = cosine_schedule(learning_rate, epochs * len(train))
     with model.distribute_strategy.scope():  # of one device, or of several
         metric = SegmentationMetrics(num_classes)
         model.compile(
@@ -398,7 +412,9 @@ def trained(
     stages = ["at_once"] if variant == "at_once" else ["32s", "16s", "8s"]
     stages = stages[: stages.index(variant) + 1]
     source = environment.source_hash(*DEPENDS_ON)
-    key = repr((str(dataset), task, image_size, epochs, seed, on_gpu, source))
+    settings = (str(dataset), task, image_size, epochs, seed, on_gpu)
+    # An older Keras cannot read what a newer one wrote.
+    key = repr((*settings, source, keras.__version__))
     key = hashlib.sha256(key.encode()).hexdigest()[:16]
     paths = [environment.CACHE / "models" / f"{s}-{task}-{key}.keras" for s in stages]
     done = [stage for stage, path in enumerate(paths) if path.is_file()]
@@ -443,21 +459,9 @@ def save(model: keras.Model, path: str | os.PathLike) -> None:
 
     Introduced in notebook 08.
     """
-    path = pathlib.Path(path)
-    partial = path.with_name(f"{path.stem}.{os.getpid()}.partial.keras")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with environment.replacing(pathlib.Path(path)) as partial:
         # A new model of the same layers leaves the optimiser out: twice its own size.
         keras.Model(model.input, model.output, name=model.name).save(partial)
-        os.replace(partial, path)
-    except OSError as error:
-        raise OSError(
-            f"{path} cannot be written ({error.strerror or error}); make room or give "
-            "another folder."
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()
 
 
 def load(path: str | os.PathLike) -> keras.Model:
