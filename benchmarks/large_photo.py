@@ -1,7 +1,8 @@
 """Time `python -m utils.predict` on one large photo, the start of the process included.
 
 The photo is scikit-image's cat, enlarged to 4000 x 3000 pixels. Each run is a process
-of its own. For --model see benchmarks/scale.py. Writes results/large_photo.json.
+of its own. The network is that of benchmarks/scale.py.
+Writes results/large_photo.json.
 """
 
 import argparse
@@ -48,7 +49,9 @@ def measured(words: list[str]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="build/models/pets.keras")
+    parser.add_argument(
+        "--model", default="build/models/oxford-pets-sample_trimap/8s.keras"
+    )
     parser.add_argument("--runs", type=int, default=3)
     arguments = parser.parse_args()
     runs = []

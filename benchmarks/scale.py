@@ -4,8 +4,7 @@ Test photos go in at several sizes, squashed to a square as in training, and wit
 sides' ratio kept at the same number of pixels. The logits are brought back to the
 photo's own size and scored there. Writes results/scale.json.
 
---model is an 8s of tools.reproduce that was told what it was trained on, the last step
-of notebook 08: training.load, predict.remember, training.save.
+The network is the 8s that `make results` leaves behind, unless --model names another.
 """
 
 import argparse
@@ -57,7 +56,9 @@ def measured(model, examples: list[dict]) -> dict[str, dict[str, float]]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default="build/models/pets.keras")
+    parser.add_argument(
+        "--model", default="build/models/oxford-pets-sample_trimap/8s.keras"
+    )
     parser.add_argument("--dataset", default="../shared/oxford-pets-sample")
     parser.add_argument("--photos", type=int, default=60, help="of the test list")
     arguments = parser.parse_args()

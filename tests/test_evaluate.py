@@ -266,12 +266,9 @@ def test_committed_figures_are_of_the_networks_in_the_tables(task):
     assert len(found["networks"]) == TABLES[task]
     assert found["photos"] == 200
     for name, row in found["networks"].items():
-        # The same network on the same photos: tools.reproduce scored it too, as one
-        # graph. Run layer by layer, bfloat16 rounds once more, and some hundreds of
-        # five million pixels change (2e-4 of a class's IoU); another
-        # network is 1e-2 off.
+        # The same network on the same photos: tools.reproduce scored it too.
         expected = table["seeds"]["0"]["test"][name]["iou"]
-        np.testing.assert_allclose(row["network_size"]["iou"], expected, atol=5e-4)
+        np.testing.assert_allclose(row["network_size"]["iou"], expected, atol=1e-6)
     assert set(reproduce.recipe.STAGES) <= set(found["networks"])
 
 

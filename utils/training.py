@@ -190,7 +190,7 @@ def cosine_schedule(
     """
     warmup = math.ceil(steps / 20)
     return keras.optimizers.schedules.CosineDecay(
-        learning_rate / warmup,
+        learning_rate / (warmup + 1),
         max(1, steps - warmup),
         alpha=0.02,
         warmup_target=learning_rate,

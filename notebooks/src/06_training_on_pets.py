@@ -442,7 +442,7 @@ for weight in (0.0, 1.0):
 
 # %%
 schedule = keras.optimizers.schedules.CosineDecay(
-    1e-3 / 20, 380, alpha=0.02, warmup_target=1e-3, warmup_steps=20
+    1e-3 / 21, 380, alpha=0.02, warmup_target=1e-3, warmup_steps=20
 )
 figure, (axis,) = plots.curves((7, 2.2))
 axis.plot([float(schedule(number)) for number in range(400)])
