@@ -37,7 +37,7 @@ site: ## static pages of the committed notebooks, in build/site/
 check-site: site ## open every page in Chromium, on a desktop and a phone, light and dark
 	@$(IN_VENV) -m tools.check_site
 
-results: ## train again what results/ says of the drawings and of the photographs (hours)
+results: ## train again what results/ says of the drawings and of PHOTOS (about an hour)
 	@$(PYTHON) tools/bootstrap.py requirements.txt
 	$(IN_VENV) -m tools.reproduce --frozen --image-size 128 --batch-size 16 --epochs 4 4 4 --resume
 	$(IN_VENV) -m tools.reproduce --dataset $(PHOTOS) --task species --seeds 0 --precision $(PRECISION) --no-control --resume

@@ -94,7 +94,7 @@ def measure(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--sizes", type=int, nargs="+", default=[256, 320, 384, 448, 512]
+        "--sizes", type=int, nargs="+", default=[256, 320, 384, 448, 512, 640]
     )
     parser.add_argument("--runs", type=int, default=5)
     arguments = parser.parse_args()

@@ -624,3 +624,26 @@ def test_a_killed_preparation_is_never_taken_for_a_whole_one(folder, prepare, tm
     (folder / "annotations" / "test.txt").write_text("dog_5 2 2 1\n")
     assert len(examples(prepare(folder), "test")) == 1
     assert not list((tmp_path / "cache").rglob("incomplete.*"))
+
+
+def test_the_lines_that_lay_out_the_development_sample(sample, tmp_path, prepare):
+    """data/README.md's commands, on the sample with strangers added to its lists."""
+    text = (ROOT / "data" / "README.md").read_text()
+    section = text.partition("### The development sample")[2]
+    lines = section.partition("```\n")[2].partition("```")[0]
+    (tmp_path / "learn-fcn").symlink_to(ROOT)
+    official = tmp_path / "oxford-iiit-pet"
+    (official / "annotations").mkdir(parents=True)
+    for name in ("images", "annotations/trimaps"):
+        (official / name).symlink_to(sample / name)
+    lists = {"trainval.txt": "beagle_1 5 2 3\n", "test.txt": "Bengal_999 6 1 2\n"}
+    for name, strangers in lists.items():
+        known = (sample / "annotations" / name).read_text()
+        (official / "annotations" / name).write_text(strangers + known)
+    subprocess.run(["bash", "-ec", lines], cwd=tmp_path, check=True)
+    for name in lists:
+        found = (tmp_path / "sample" / "annotations" / name).read_text()
+        assert found == (sample / "annotations" / name).read_text()
+    builder = prepare(tmp_path / "sample")
+    counts = {name: split.num_examples for name, split in builder.info.splits.items()}
+    assert counts == {"train": 300, "test": 200}

@@ -4,7 +4,8 @@
     python -m tools.build_readme --check   write nothing; fail when one is stale
 
 Between `<!-- NAME -->` and `<!-- end -->` stands what `BLOCKS[NAME]` returns. In the
-table of notebooks the last two columns are filled in: minutes, and the link to Colab.
+table of notebooks the last two columns are filled in: minutes, and the link to Colab;
+the line `git clone` gets the repository's address.
 """
 
 import argparse
@@ -24,13 +25,14 @@ WORDS = {
         "background |",
         "seeds": "3 seeds within",
         "photos": "{photos} test photos of 3 of 37 breeds, networks trained on 300 "
-        "photographs at {size} px; {device}; TensorFlow {tensorflow}, Keras {keras}. "
+        "photographs at {size} px, blocks 3 to 5 and a slim head in bfloat16; "
+        "{device}; TensorFlow {tensorflow}, Keras {keras}. "
         "Commands: `make results`, `tools.evaluate`, `tools.ceilings`.",
         "speed": "| what | measured | shown in |",
         "sliding": "one convolutional pass against VGG16 run on {windows} windows, "
         "{size} px",
         "times": "{value:.1f} times as fast",
-        "fit": "`fit` against a bare compiled loop, time a step",
+        "fit": "`fit`: time a step, relative to a bare compiled loop",
         "product": "VGG16's convolutions, forward and backward, against the rate of a "
         "large matrix product",
         "latency": "FCN-8s, one photo of {size} px",
@@ -46,18 +48,19 @@ WORDS = {
     },
     "zh": {
         "segmentation": "| 网络 | 三类平均 IoU | 与 8s 训练同样久 | "
-        "距轮廓 4 像素以内 | 该步长所能达到的上限 | 猫、狗或背景 |",
+        "距轮廓 4 像素以内 | 该步幅网格的上限 | 猫、狗或背景 |",
         "seeds": "3 个种子相差",
         "photos": "测试照片 {photos} 张，37 个品种中的 3 个；"
-        "网络在 300 张照片上以 {size} 像素训练；{device}；"
+        "网络在 300 张照片上以 {size} 像素训练"
+        "（第 3 至 5 块和一个窄的头部，bfloat16）；{device}；"
         "TensorFlow {tensorflow}，Keras {keras}。命令：`make results`、"
         "`tools.evaluate`、`tools.ceilings`。",
         "speed": "| 内容 | 实测 | 所在笔记本 |",
-        "sliding": "一次全卷积前向，对比 VGG16 逐个处理 "
+        "sliding": "一次全卷积前向传播，对比 VGG16 逐个处理 "
         "{windows} 个窗口（{size} 像素）",
-        "times": "快 {value:.1f} 倍",
+        "times": "速度为后者的 {value:.1f} 倍",
         "fit": "`fit` 对比手写的编译循环，每步用时",
-        "product": "VGG16 卷积的前向加反向，对比大矩阵乘法的速率",
+        "product": "VGG16 卷积层前向与反向传播的运算速率，占大矩阵乘法的",
         "latency": "FCN-8s，一张 {size} 像素的照片",
         "int8": "8 位 LiteRT 的 FCN-8s：文件、用时、平均 IoU 损失",
         "large": "用 `python -m utils.predict` 处理 4000 x 3000 像素的照片，含进程启动",
@@ -79,7 +82,8 @@ def segmentation(words: dict[str, str]) -> str:
     lines = [words["segmentation"], "|---|---|---|---|---|---|"]
     for stage in STAGES:
         row = trimap["summary"][stage]
-        longer = trimap["summary"].get(f"{stage}_control", row)["mean_iou"]
+        seed = trimap["seeds"]["0"]["test"]
+        longer = seed.get(f"{stage}_control", seed[stage])["mean_iou"]
         band = found["networks"][stage]["bands"]["4"]
         best = fitted[stage.removesuffix("s")]["mean_iou"]
         lines.append(
@@ -186,6 +190,7 @@ def filled(text: str, language: str) -> str:
             )
         after = rest.partition(end)[2]
         text = f"{before}{begin}{block(WORDS[language])}\n{end}{after}"
+    text = re.sub(r"^git clone .+$", f"git clone {address()}", text, flags=re.M)
     return ROW.sub(notebook_row, text)
 
 
