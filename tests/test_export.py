@@ -5,6 +5,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tools import export
 from utils import environment, pets, predict, training
@@ -137,13 +138,22 @@ def test_the_tool_from_file_to_table(network, monkeypatch, tmp_path):
     assert row["equal_pixels"] == 1 and row["mean_iou_lost"] == 0
     weights = 4 * network.count_params() / 1e6
     assert row["megabytes"] > weights
-    test = pets.load("synthetic_pets", "test", image_size=96, batch_size=3)
-    expected = training.evaluate(network, test.take(1))["mean_iou"]
+    test = pets.load("synthetic_pets", "test", image_size=96, batch_size=1)
+    first, middle, last = (test.skip(place).take(1) for place in (0, 60, 119))
+    three = first.concatenate(middle).concatenate(last)
+    expected = training.evaluate(network, three)["mean_iou"]
     assert written["forms"]["keras"]["mean_iou"] == pytest.approx(expected, abs=1e-3)
     assert written["as_trained_equal_pixels"] == 1 and written["trained_in"] == [
         "float32"
     ]
     assert written["data"] == "3 test photos of synthetic_pets"
+
+
+def test_photos_come_from_all_over_a_list():
+    counted = tf.data.Dataset.range(10).map(lambda number: (number, -number)).batch(1)
+    pairs = export.spread(counted, 4)
+    assert pairs == [(0, 0), (3, -3), (6, -6), (9, -9)]
+    assert len(export.spread(counted, 99)) == 10
 
 
 def test_calibration_is_by_training_photos_unless_given(monkeypatch, tmp_path):

@@ -15,6 +15,7 @@ import argparse
 import importlib.metadata
 import importlib.util
 import json
+import math
 import os
 import pathlib
 import shutil
@@ -164,13 +165,20 @@ def check_packages(forms: list[str]) -> None:
                 )
 
 
+def spread(dataset: tf.data.Dataset, count: int) -> list[tuple]:
+    """Take (image, mask) from all over a data set: it is in the order of breeds."""
+    places = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round()
+    batches = enumerate(dataset.as_numpy_iterator())  # of one
+    return [(image[0], mask[0]) for place, (image, mask) in batches if place in places]
+
+
 def calibration_photos(arguments: argparse.Namespace, task: str, size: int):
     """Return (what they are, photos (N, S, S, 3))."""
     if arguments.calibration is None:
         batches = pets.load(
             arguments.dataset, "train", task=task, image_size=size, batch_size=1
         )
-        images = [image[0].numpy() for image, _ in batches.take(100)]
+        images = [image for image, _ in spread(batches, 100)]
         return f"{len(images)} training photos", np.stack(images)
     paths = [path for one in arguments.calibration for path in photos.found(one)]
     images = [predict.to_square(photos.read(path), size).numpy() for path in paths]
@@ -194,7 +202,7 @@ def compare(arguments: argparse.Namespace) -> list[str]:
     test = pets.load(
         arguments.dataset, "test", task=task, image_size=size, batch_size=1
     )
-    pairs = [(image[0], mask[0]) for image, mask in test.take(arguments.photos)]
+    pairs = spread(test, arguments.photos)
     images, masks = (np.stack(part) for part in zip(*pairs, strict=True))
     described, calibration = None, None
     if "litert-int8" in arguments.formats:
@@ -220,7 +228,14 @@ def compare(arguments: argparse.Namespace) -> list[str]:
         }
         lost = rows["keras"]["mean_iou"] - rows[form]["mean_iou"]
         rows[form]["mean_iou_lost"] = lost
-        print(f"{form}: {json.dumps(rows[form])}", flush=True)
+        print(
+            f"{form:15} {rows[form]['megabytes']:6.1f} MB "
+            f"{costs['milliseconds']['median']:6.1f} ms "
+            f"{costs['peak_memory_gb'] or math.nan:5.2f} GB   "
+            f"{rows[form]['equal_pixels']:8.3%} of pixels equal   "
+            f"mean IoU {rows[form]['mean_iou']:.4f}, {-lost:+.4f}",
+            flush=True,
+        )
     versions = {
         package: importlib.metadata.version(package.replace("_", "-"))
         for form in arguments.formats
