@@ -233,7 +233,7 @@ def compare(arguments: argparse.Namespace) -> list[str]:
             f"{costs['milliseconds']['median']:6.1f} ms "
             f"{costs['peak_memory_gb'] or math.nan:5.2f} GB   "
             f"{rows[form]['equal_pixels']:8.3%} of pixels equal   "
-            f"mean IoU {rows[form]['mean_iou']:.4f}, {-lost:+.4f}",
+            f"mean IoU {rows[form]['mean_iou']:.4f}, {0 - lost:+.4f}",
             flush=True,
         )
     versions = {
