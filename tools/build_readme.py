@@ -36,7 +36,7 @@ WORDS = {
         "product": "VGG16's convolutions, forward and backward, against the rate of a "
         "large matrix product",
         "latency": "FCN-8s, one photo of {size} px",
-        "int8": "FCN-8s as 8-bit LiteRT: file, time, mean IoU lost",
+        "int8": "FCN-8s as 8-bit LiteRT: file, time, change of mean IoU",
         "large": "a photo of 4000 x 3000 pixels by `python -m utils.predict`, process "
         "start included",
         "fresh": "A fresh clone on {device}: {install:.1f} minutes to install, then "
@@ -62,7 +62,7 @@ WORDS = {
         "fit": "`fit` 对比手写的编译循环，每步用时",
         "product": "VGG16 卷积层前向与反向传播的运算速率，占大矩阵乘法的",
         "latency": "FCN-8s，一张 {size} 像素的照片",
-        "int8": "8 位 LiteRT 的 FCN-8s：文件、用时、平均 IoU 损失",
+        "int8": "8 位 LiteRT 的 FCN-8s：文件、用时、平均 IoU 的变化",
         "large": "用 `python -m utils.predict` 处理 4000 x 3000 像素的照片，含进程启动",
         "fresh": "全新克隆，{device}：安装 {install:.1f} 分钟，"
         "`make run` {run:.0f} 分钟（下表各页合计 {pages:.0f} 分钟）",
@@ -130,7 +130,7 @@ def speed(words: dict[str, str]) -> str:
         (
             words["int8"],
             f"{int8['megabytes']:.0f} MB, {int8['milliseconds']['median']:.0f} ms, "
-            f"{int8['mean_iou_lost']:.4f}",
+            f"{-int8['mean_iou_lost']:+.4f}",
             "08",
         ),
         (

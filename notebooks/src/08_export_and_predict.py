@@ -454,11 +454,12 @@ print(f"it agrees with float32 on {exported['as_trained_equal_pixels']:.2%} of p
 # the process held, runtime included; *equal* is the share of pixels of the same class as in
 # Keras with float32.
 #
-# Every float form is the same network, and none is faster here: each spends its time on
-# the same multiplications. SavedModel's double weights cost no memory, and the runtimes
-# without TensorFlow need far less of it. `float16` halves the file; this processor
-# multiplies in float32 all the same. `int8` takes a quarter of the disk and of the time, and
-# its mean IoU hardly moves, though some pixels have changed their class.
+# Every float form is the same network, and their times are of one order: all do the same
+# multiplications. (Two runs of the tool here differed by up to a third; read no ranking out
+# of less.) SavedModel's double weights cost no memory, and the runtimes without TensorFlow
+# need far less of it. `float16` halves the file; this processor multiplies in float32 all
+# the same. `int8` takes a quarter of the disk and well under a third of the time, and its
+# mean IoU hardly moves, though some pixels have changed their class.
 #
 # (A load average above the number of cores would say that other programs were at work
 # beside. On your machine, run the tool again.)
@@ -530,9 +531,9 @@ plots.picture(
 )
 
 # %% [markdown]
-# For a network of your own from `tools.reproduce`, add what it was trained on, once
-# (`training.load`, `predict.remember`, `training.save`, as in section 4), and give that file
-# to the command.
+# `tools.reproduce` leaves its networks as such files, `build/models/NAME/8s.keras` say. One
+# that you trained in another way has to be told once what it was trained on
+# (`predict.remember`, as in section 4).
 
 # %% tags=["key-figure"]
 print(
