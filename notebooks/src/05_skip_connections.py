@@ -529,8 +529,8 @@ plots.show(figure, "From nothing, all three losses fall below ln 2")
 assert max(curve[f"s{stride}_loss"][-1] for stride in (32, 16, 8)) < np.log(2)
 
 # %% [markdown]
-# The first step changes nothing, because the rate warms up from zero. The next ones go too
-# far, and then all three fall. With eight pictures that is all this run can say; how it
+# For two of them the very first step goes a little too far; from the second on all three
+# fall. With eight pictures that is all this run can say; how it
 # does on others was not asked.
 #
 # ## 9. Three seeds, a control, and real photographs

@@ -116,7 +116,7 @@ for example in dict.fromkeys(("mixed_bfloat16", policy)):
 
 # %% [markdown]
 # What it is worth on a machine is a question for that machine. `benchmarks/train_step.py`
-# has asked the one that made these pages, with a training step of the whole FCN-8s:
+# has asked one, two cores of an AMD EPYC, with a training step of the whole FCN-8s:
 
 # %%
 step = environment.results("train_step")
@@ -127,7 +127,7 @@ for name, speed in step["photos_per_second"].items():
     print(f" ({speed['min']:.2f} to {speed['max']:.2f})")
 
 # %% [markdown]
-# This processor has instructions for `bfloat16`, and gains by them. It has none for
+# That processor has instructions for `bfloat16`, and gains by them. It has none for
 # `float16`, and loses most of its speed. A format is fast where there is hardware for it,
 # and nowhere else. (The last row is section 4's.)
 #
@@ -249,7 +249,7 @@ assert ON_GPU or speed > 2 * appetite
 # runs, in a thread of its own. Let a data set of four batches stand for an epoch, and a
 # tenth of a second of sleep for a step.
 #
-# Forty such passes, side by side: sleeping needs no core.
+# Two hundred such passes, side by side: sleeping needs no core.
 #
 # **Predict**: how long does each of them take?
 
@@ -269,13 +269,14 @@ def seconds_of_a_pass(dataset):
 # %%
 four = tf.data.Dataset.range(4).prefetch(2)
 for name, data in (("with", four), ("without", pet_records.untuned(four))):
-    with concurrent.futures.ThreadPoolExecutor(40) as pool:
-        seconds = list(pool.map(seconds_of_a_pass, [data] * 40))
+    with concurrent.futures.ThreadPoolExecutor(200) as pool:
+        seconds = list(pool.map(seconds_of_a_pass, [data] * 200))
     counted = collections.Counter(f"{value:.1f} s" for value in seconds)
     print(f"{name} the tuner:", dict(sorted(counted.items())))
 
 # %% [markdown]
-# Most take 0.4 seconds, and some, by chance, half as long again. The tuner's thread sleeps
+# Most take 0.4 seconds, and a few, by chance, half as long again. (None of yours? Run the
+# cell once more.) The tuner's thread sleeps
 # for 10 ms, then 20, 40, 80, each time twice as long, up to a minute. When a pass is over,
 # TensorFlow (2.21, here) waits for that thread, and now and then fails to wake it. Then the
 # pass ends at 0.01 s times 1, 3, 7, 15, 31 or, here, 63. We found it because our epochs of
@@ -303,7 +304,7 @@ print(f" ({ratio['min']:.3f} to {ratio['max']:.3f})")
 # time is spent multiplying: what is left to gain are cheaper multiplications.
 #
 # **XLA** is a compiler that fuses layers into one kernel. Keras uses it by default. On a GPU
-# leave it on. On this CPU it was slower, in the last row of section 1's table, so the
+# leave it on. On that CPU it was slower, in the last row of section 1's table, so the
 # series switches it off where there is no GPU (`jit_compile=False`).
 #
 # ## 5. Which learning rate?

@@ -481,7 +481,7 @@ for stride in ("32", "8"):
 
 # %% [markdown]
 # The narrower the band, the lower all three, and the order never changes. On the right is
-# the diagnosis. Next to the outline the 32s is wrong in 62 %, its ceiling in 46 %: up to
+# the diagnosis. Next to the outline the 32s is wrong in 60 %, its ceiling in 46 %: up to
 # three quarters may be the grid's fault. Of the 8s's 42 % at most ten are. A finer grid
 # alone gives little there; better features or more photos might. (Some of it may be
 # nobody's fault: how exactly people drew the outlines is not known.) Beyond 8 pixels the
@@ -542,8 +542,7 @@ for pair, (low, high) in real["gains"].items():
     assert low > 0
 
 # %% [markdown]
-# Over photos the 8s is uncertain by 0.01 either way; over seeds it hardly moves. The 32s,
-# stopped after two epochs, depends on its seed more than on the photos. (Three runs say
+# Over photos each is uncertain by 0.01 either way; the seeds differ by less. (Three runs say
 # little, and their range is no 95 % interval.) The last four lines take each network
 # against the one before; a control was trained on for the 8s's epochs. For *these trained
 # networks* every step is larger than the luck of the photos. The controls have one seed, so
@@ -570,10 +569,10 @@ axis.set(xlabel="mean IoU", title="FCN-8s on photographs, by group")
 plots.show(figure, "Mean IoU by group with intervals: small pets lie lowest")
 
 # %% [markdown]
-# Small pets are harder: their interval does not touch the others'. The breeds may differ
-# by luck, and the frame makes no difference to be seen. With some sixty photos a group,
-# finer questions have no answer here. (Dotted: all photos. Both frame groups may lie below
-# it, for IoU of a sum is no average of its parts.)
+# Small pets are harder: their interval lies below that of middling ones, and touches that
+# of large ones at one end. Bulldogs lie low too, but may be unlucky: their interval overlaps
+# the other breeds'. The frame makes no difference to be seen. With some sixty photos a
+# group, finer questions have no answer here. (Dotted: all photos.)
 #
 # ## 10. Look at the worst
 #
@@ -589,9 +588,9 @@ figure = plots.compare(
 plots.show(figure, "The four worst pictures: truth, mask, errors", photo=True)
 
 # %% [markdown]
-# From above: a grey cat on a grey sofa; a coat in the sofa's colour; stripes upon stripes;
-# a blanket beside a cat. Colour and pattern seem to count for more than shape. No metric on
-# this page told you that.
+# From above: a grey cat on a grey sofa; stripes upon stripes; a blanket beside a cat; a
+# brown dog in a dark room, hardly found. Colour and pattern seem to count for more than
+# shape. No metric on this page told you that.
 #
 # `tools.evaluate` sorts the photos by what most of their wrong pixels are: near the outline
 # (a fortieth of the side, 4 pixels here); pet taken for background farther in; background
@@ -605,7 +604,7 @@ for row in real["networks"]["8s"]["worst"][:5]:
 
 # %% [markdown]
 # In nine photos of ten the largest share of wrong pixels lies at the outlines. Not in the
-# worst: there the network imagines a pet. (The photographs belong to their owners; look
+# worst: there the network, mostly, imagines a pet. (The photographs belong to their owners; look
 # the names up in your copy.)
 #
 # ## 11. How fast?
@@ -626,8 +625,9 @@ for row in speed["rows"]:
     )
 
 # %% [markdown]
-# The time grows with the pixels, and here a batch gains little: the cores are busy with one
-# photo. On a GPU that is different; measure it there.
+# The time grows with the pixels, and a batch gains a little: the cores are busy with one
+# photo. (On a second machine, of two cores too, eight at once gained by half.) On a GPU that
+# is different again; measure it there.
 
 # %% [markdown]
 # ## 12. In one command
@@ -635,8 +635,8 @@ for row in speed["rows"]:
 # Everything above, for any of your networks and any photos in the official layout:
 #
 # ```
-# python -m tools.evaluate --model build/models/NAME/seed0/8s.keras \
-#     --dataset path/to/oxford-iiit-pet --split test --task trimap --image-size 160
+# python -m tools.evaluate --model build/models/NAME/8s.keras \
+#     --dataset path/to/oxford-iiit-pet --split test --task trimap
 # ```
 #
 # Give it several models to compare them on the same photos. It keeps matrices and no
