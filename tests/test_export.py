@@ -160,8 +160,12 @@ def test_calibration_is_by_training_photos_unless_given(monkeypatch, tmp_path):
     words = ["--model", "x", "--out", tmp_path, "--dataset", "synthetic_pets"]
     use(monkeypatch, *words)
     _, images = export.calibration_photos(export.parsed(), "trimap", 32)
-    train = pets.load("synthetic_pets", "train", image_size=32, batch_size=100)
-    np.testing.assert_array_equal(images, next(iter(train))[0])
+    train = pets.load("synthetic_pets", "train", image_size=32, batch_size=1000)
+    everything = next(iter(train))[0].numpy()
+    assert len(images) == 100 < len(everything)
+    for place, image in ((0, images[0]), (-1, images[-1])):
+        np.testing.assert_array_equal(image, everything[place])
+    assert {image.tobytes() for image in images} <= {x.tobytes() for x in everything}
     keras.utils.save_img(tmp_path / "x.png", pictures("test", 1)[0][0, :50])
     use(monkeypatch, *words, "--calibration", tmp_path)
     described, images = export.calibration_photos(export.parsed(), "trimap", 32)
