@@ -259,4 +259,7 @@ def test_two_devices_train_as_one_does(tmp_path):
     assert done.returncode == 0, done.stderr
     one, two = (json.loads(line) for line in done.stdout.splitlines()[-2:])
     assert len(one[0]) == 4 and one[0][-1] < one[0][0]
-    np.testing.assert_allclose(two, one, atol=1e-4)
+    np.testing.assert_allclose(two[0], one[0], atol=1e-5)  # the losses
+    # A sum in another order may turn a pixel of 8192 around; one more on a class of a
+    # thousand pixels would be seen here.
+    np.testing.assert_allclose(two[1], one[1], atol=3e-4)  # mean IoU

@@ -338,8 +338,12 @@ def heads(model: keras.Model) -> keras.Model:
     """
     names = [f"s{s}" for s in (32, 16, 8) if f"s{s}" in {x.name for x in model.layers}]
     logits = {n: model.get_layer(f"up{n[1:]}_crop").output for n in names}
-    outputs = logits if isinstance(model.output, dict) else logits[names[0]]
-    return keras.Model(_pools(model), outputs)
+    pools = _pools(model)
+    if isinstance(model.output, dict):
+        return keras.Model(pools, logits)
+    # Keras 3.13 refuses inputs that lead nowhere, as pool3 and pool4 in a 32s.
+    output, *_ = keras.layers.Identity(autocast=False)([logits[names[0]], *pools])
+    return keras.Model(pools, output)
 
 
 def backbone_features(model: keras.Model, dataset: tf.data.Dataset) -> tf.data.Dataset:
