@@ -275,12 +275,11 @@ for name, data in (("with", four), ("without", pet_records.untuned(four))):
     print(f"{name} the tuner:", dict(sorted(counted.items())))
 
 # %% [markdown]
-# Most take 0.4 seconds, and a few, by chance, half as long again. (None of yours? Run the
-# cell once more.) The tuner's thread sleeps
-# for 10 ms, then 20, 40, 80, each time twice as long, up to a minute. When a pass is over,
-# TensorFlow (2.21, here) waits for that thread, and now and then fails to wake it. Then the
-# pass ends at 0.01 s times 1, 3, 7, 15, 31 or, here, 63. We found it because our epochs of
-# 33 s took 41, time and again: 10 ms times 4,095.
+# Most take 0.4 seconds, and a few, by chance, half as long again. (None? Run it again.) The
+# tuner's thread sleeps for 10 ms, then 20, 40, 80, each time twice as long, up to a minute.
+# When a pass is over, TensorFlow (2.21, here) waits for that thread, and now and then fails
+# to wake it. Then the pass ends at 0.01 s times 1, 3, 7, 15, 31 or, here, 63. We found it
+# because our epochs of 33 s took 41: 10 ms times 4,095.
 #
 # The cure is one option, `options.autotune.enabled = False`, and numbers of your own for
 # `num_parallel_calls` and `prefetch`. `pets.load` has both.
