@@ -137,7 +137,8 @@ def build_head(enlarge=fcn.upsample, activation=None, loudness=(1, 1), coarse=Fa
         x = layers.Conv2D(128, 1, activation="relu", kernel_initializer="he_normal")(x)
     x = score(x, "score_fc7")  # (B, H/32, W/32, C)
     if coarse:
-        return keras.Model(pools, enlarge(x, 32, "up32"))  # (B, H, W, C)
+        used = [enlarge(x, 32, "up32"), *pools]  # Keras 3.13 wants every input used
+        return keras.Model(pools, layers.Identity()(used)[0])  # (B, H, W, C)
     x = layers.Add()([enlarge(x, 2, "up2_fc7"), score(pool4, "score_pool4")])
     x = layers.Add(name="sum")(
         [enlarge(x, 2, "up2_pool4"), score(pool3, "score_pool3")]
