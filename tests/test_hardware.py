@@ -120,13 +120,13 @@ def test_the_measured_step_is_as_fast_as_asked():
 
 # The three stages as a GPU would train them, two steps each, and what that takes.
 GPU_SIZES = """
-import json
+import json, sys
 import keras
 import numpy as np
 import tensorflow as tf
 from utils import fcn, hardware, training
 
-keras.config.set_dtype_policy("mixed_float16")
+keras.config.set_dtype_policy(sys.argv[1])
 random = np.random.default_rng(0)
 images = random.uniform(0, 255, (1, 224, 224, 3)).astype("float32")
 masks = np.zeros((1, 224, 224), "int32")
@@ -147,14 +147,17 @@ print(json.dumps({
 """
 
 
-def test_the_sizes_for_a_gpu_train_and_fit_into_16_gb():
-    done = subprocess.run(
-        [sys.executable, "-c", GPU_SIZES], cwd=ROOT, capture_output=True, text=True
-    )
+# Some processors take a quarter of an hour for float16, which is made for GPUs.
+@pytest.mark.parametrize(
+    "policy", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.long)]
+)
+def test_the_sizes_for_a_gpu_train_and_fit_into_16_gb(policy):
+    command = [sys.executable, "-c", GPU_SIZES, policy]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert np.isfinite(found["losses"]).all()
-    assert "float16" in found["layers"] and "float32" in found["layers"]
+    assert {policy.removeprefix("mixed_"), "float32"} <= set(found["layers"])
     assert found["one"] < found["sixteen"] < 16 * 0.67  # a third left as a margin
     # Three networks of 0.5 GB and their optimisers are alive at the end.
     assert found["one"] < found["measured"] < 16
