@@ -67,7 +67,7 @@ plots.picture(
 # | NaN after a few steps in float16 | a probability rounded to zero | [Softmax in float16](#softmax-in-float16) |
 # | 8s hardly better than 32s | skips unheard | [Quiet skips](#quiet-skips) |
 # | the finished 32s changes while another trains | shared layers | [Shared layers](#shared-layers) |
-# | "Incompatible shapes" in MeanIoU; IoU depends on the batch size | wrong metric | [Measured wrongly](#measured-wrongly) |
+# | "Incompatible shapes" or "must match" in MeanIoU; IoU depends on the batch size | wrong metric | [Measured wrongly](#measured-wrongly) |
 #
 # A symptom can have several causes: see the questions at the end.
 #
@@ -793,9 +793,9 @@ for bug in (True, False):
         metric.update_state(new_masks, healthy(new_features))  # right: it takes argmax
         found = f"{float(metric.result()):.4f}"
     except (tf.errors.InvalidArgumentError, ValueError) as error:
-        found = re.search(r"Incompatible shapes: \S+ vs. \S+", str(error))[0]
+        found = re.search(r"\}\} (.*) \[Op", str(error))[1]  # differs by Keras version
     print(f"MeanIoU with {bug=!s:5}: {found}")
-    assert found.startswith("Incompatible") == bug
+    assert ("hapes" in found) == bug
 
 # %%
 found = {}
