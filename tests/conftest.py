@@ -28,6 +28,6 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(scope="session")
 def sample():
     """The 500 real photographs in the official layout; skips where they are absent."""
-    if not (SAMPLE / "annotations" / "list.txt").is_file():
+    if not (SAMPLE / "annotations" / "test.txt").is_file():
         pytest.skip("no sample of real photographs beside the checkout (shared/)")
     return SAMPLE

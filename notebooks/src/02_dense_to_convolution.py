@@ -228,7 +228,7 @@ for name, scores in (
 
 # %% [markdown]
 # A lost bias does little here, because this `fc1` was trained only briefly and its
-# biases are still small; with ImageNet's own dense layers the same mistake costs more.
+# biases are still small; with ImageNet's own dense layers the same mistake may cost more.
 # That makes it the nastier bug: it hides. The wrong order shows, if you look.
 #
 # ## 3. The whole network
@@ -315,7 +315,8 @@ plots.show(
 )
 
 # %% [markdown]
-# The same picture, or nearly, in one pass. "Nearly" is worth a section of its own.
+# Orange is cat, blue dog. The same picture, or nearly, in one pass; "nearly" is worth a
+# section.
 #
 # ## 5. Are the values equal?
 #
@@ -448,7 +449,7 @@ for side in SIZES:
 
 # %% [markdown]
 # One timing each, on whatever else your machine is doing. `benchmarks/sliding_window.py`
-# repeats it five times in a quiet moment, up to larger photos; both go into the figure.
+# repeats it five times, up to larger photos; both go into the figure.
 
 # %%
 record = environment.results("sliding_window")
@@ -561,9 +562,9 @@ plots.show(
 #
 # ## 8. Slimming the giant
 #
-# fc6 holds 102,764,544 of 134 million parameters. When the network moves to a task with
-# a few classes, much of that can go. DeepLab (Chen et al., 2015) keeps **every fourth
-# filter** of fc6 and fc7: `surgery.decimate`.
+# fc6 holds 102,764,544 of 134 million parameters. When the network moves to a task with a
+# few classes, much of that can go. DeepLab (Chen et al., 2015) has a quarter of the
+# filters in fc6 and fc7. `surgery.decimate` gets there by keeping **every fourth**.
 
 # %%
 slim = surgery.decimate(network, units=1024)
@@ -583,9 +584,10 @@ print(f"scores: correlation {correlation:.3f}; same class in {agree:.0%} of the 
 
 # %% [markdown]
 # A third of the memory. By count it saves a tenth of the work, since the convolutions do
-# the rest; a larger gap in the seconds is memory traffic, or the noise of one timing. The scores survive **in part**: related, but not to be used as they are.
-# DeepLab trains on after the cut, which mends them. The pages that run without a GPU go
-# further still, to 512 units and a 1x1 kernel trained from the start, and say so.
+# the rest; a larger gap in the seconds is memory traffic, or the noise of one timing. The
+# scores survive **in part**: related, but not to be used as they are. DeepLab trains on
+# after the cut, which mends them. The pages that run without a GPU go further still, to
+# 512 units and a 1x1 kernel trained from the start, and say so.
 #
 # ## 9. What can go wrong
 #
@@ -593,7 +595,7 @@ print(f"scores: correlation {correlation:.3f}; same class in {agree:.0%} of the 
 #   channels first. Nothing crashes. Compare with the classifier on one photo.
 #   [See it](09_bug_zoo.ipynb#flatten-order).
 # - **Scores slightly off everywhere.** The biases stayed behind in the dense layers.
-#   Compare parameter counts.
+#   Compare the biases.
 # - **"2x2 against 14x14".** This page's fc6 pads nothing ('valid'), so its map is six
 #   cells smaller than the photo's grid. It is right for reproducing a classifier, wrong
 #   for adding skip connections. Notebook 04 shows the three choices for fc6.

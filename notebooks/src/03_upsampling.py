@@ -451,8 +451,8 @@ plots.show(
 
 # %% [markdown]
 # The random kernel prints its own texture into every cell. The third column has the dark
-# frame, as wide as half a cell. The last is as good as it gets: at 1/8 a cat, at 1/32 a
-# mood. Enlarging invents nothing, which is why FCN will fetch detail from finer maps.
+# frame, as wide as half a cell. The last is clean: at 1/8 a cat, at 1/32 a mood.
+# Enlarging invents nothing, which is why FCN will fetch detail from finer maps.
 #
 # ## 8. Enlarge scores, not labels
 #

@@ -122,9 +122,10 @@ for cells in GRIDS:
     print(f"{cells:3} x {cells:2} cells: mean IoU {score.result()['mean_iou']:.3f}")
 
 # %% [markdown]
-# Keep an eye on these: FCN-32s has the second grid, with a cell for each 32 pixels, and page
-# 05 goes on to the other two. They are a guide and no limit: a trained network may put more cunning numbers
-# into its cells than averages. Section 6 will show one that does.
+# Keep an eye on these: FCN-32s has the second grid, with a cell for each 32 pixels, and
+# page 05 goes on to the other two. They are a guide and no limit: a trained network may
+# put more cunning numbers into its cells than averages. Section 6 will show one that
+# does.
 #
 # ## 2. Three choices for fc6
 #
@@ -221,7 +222,8 @@ assert padded.shape[1:3] == (128, 192) and cropped.shape == photo.shape
 
 # %% [markdown]
 # `ops.shape` gives numbers while the network runs; `image.shape` would give `None`, as no
-# size is known while it is built. Now the network. Input and backbone, ImageNet weights in it:
+# size is known while it is built. Now the network. Input and backbone, ImageNet weights
+# in it:
 
 # %%
 image = keras.Input((None, None, 3), name="image")  # (B, H, W, 3)
@@ -307,11 +309,11 @@ assert difference < 1e-4
 # ## 4. A loss that skips what nobody knows
 #
 # Every pixel is a classification, so the loss is the cross-entropy you know, averaged
-# over pixels. With one twist: some pixels have no truth. In another task of notebook 00 the
-# border belongs to neither side; a photo that was turned or shrunk leaves a frame with
-# nothing in it. There the mask says 255, **void**. Such a pixel must add nothing, not to the
-# sum and not to the count. (Here border is a class, and no mask of this page holds void. You
-# will make one.)
+# over pixels. With one twist: some pixels have no truth. In another task of notebook 00
+# the border belongs to neither side; a photo that was turned or shrunk leaves a frame
+# with nothing in it. There the mask says 255, **void**. Such a pixel must add nothing,
+# not to the sum and not to the count. (Here border is a class, and no mask of this page
+# holds void. You will make one.)
 
 
 # %%
@@ -410,8 +412,8 @@ pools, _ = next(iter(features))
 print("pool3, pool4, pool5:", *(pool.shape for pool in pools))
 
 # %% [markdown]
-# One argument needs a word: Keras compiles with XLA by default, which makes these networks
-# slower on a CPU (notebook 06 has the figures). So `jit_compile` is on with a GPU only.
+# One argument: by default Keras uses XLA, a compiler, which makes these networks slower
+# on a CPU (notebook 06 has the figures). So `jit_compile` is on with a GPU only.
 
 # %%
 rest = training.heads(model)
@@ -439,7 +441,7 @@ assert learned["mean_iou"] > 0.5, "the network cannot even learn one batch"
 # ## 7. Train
 #
 # Nothing new: a fresh network, the same loss, the metric in `fit`. `SegmentationMetrics`
-# sums one confusion matrix over all photos and computes mean IoU from it at the end;
+# counts over all photos which class was taken for which, and computes mean IoU from that;
 # averaging the IoU of batches gives another, wrong number. `training.AdamW` is Keras's,
 # with a lower rate for the backbone where that is trained.
 
@@ -543,7 +545,7 @@ print(f"calling everything background: {(all_masks == 1).mean():.1%} right")
 # %% [markdown]
 # Most pixels are right, and that number is worth little, as the last line shows. Per class
 # the truth comes out. The pets have lost ears, legs and tails, one of them its whole head.
-# What is left are lumps, one with a piece of wall. And the border, a class of its own here,
+# What is left are lumps, two with pieces of room. And the border, a class of its own here,
 # is hardly ever found.
 #
 # ## 9. What stride 32 cannot draw
@@ -603,9 +605,8 @@ assert rates[0] > 3 * rates[-1]
 # ### On real photographs
 #
 # The drawings above are a stand-in. `tools.reproduce` trains the same network on
-# photographs, blocks 3 to 5 of the backbone included, and scores the test photos among them
-# once, at the end (few epochs: it is the first of three
-# stages, page 05 has the others):
+# photographs by page 06's recipe (blocks 3 to 5 too, another loss), and scores the test
+# photos once, at the end (few epochs: the first of three stages, page 05 has the others):
 
 # %%
 real = environment.results("oxford-pets-sample_trimap")
@@ -647,7 +648,7 @@ print(
 #   'same' can keep both, for 103 of the network's 134 million parameters.
 # - Padding to a multiple of 32, and cropping the same edges, makes any photo fit.
 # - The loss counts pixels that are known, and nothing else; untrained it is $\ln 3$.
-# - One batch learned by heart, then curves, then pictures, then IoU by class.
+# - One batch overfitted, then curves, then pictures, then IoU by class.
 # - FCN-32s is mostly right inside, and wrong along outlines and on thin parts.
 #
 # ## Questions
@@ -696,4 +697,4 @@ print(
 #   Recognition*. ICLR 2015.
 # - I. Loshchilov, F. Hutter. *Decoupled Weight Decay Regularization*. ICLR 2019.
 #
-# Next, notebook 05 adds two short connections, and gets the tails back.
+# Next, notebook 05 adds two short connections, and comes nearer the outline.

@@ -152,8 +152,8 @@ for cells, padding in ((1, "valid"), (7, "same")):
 # scores are added class by class, so both have C = 3.)
 #
 # With the skip in its place the network is an **FCN-16s**: its finest scores have a cell
-# for each 16 pixels. (Drawn in the paper's size. At each + the coarse scores, enlarged, meet
-# those of the skip; the sum goes on.)
+# for each 16 pixels. (Drawn in the paper's size. At each + the coarse scores, enlarged,
+# meet those of the skip; the sum goes on.)
 
 # %%
 plots.picture(
@@ -201,7 +201,8 @@ validation = pets.load(DATASET, "validation", image_size=IMAGE_SIZE, batch_size=
 images, masks = next(iter(validation))  # (B, H, W, 3), (B, H, W)
 
 # %% [markdown]
-# The same backbone serves every network of this page, so its features are computed once.
+# One backbone, so its features are computed once. `training.fit` lets the learning rate
+# fall while it trains.
 
 # %%
 held_out = validation
@@ -261,11 +262,11 @@ plots.show(figure, "Quiet skips learn least; the loudest begin with a huge loss"
 # blow**: its first epoch's loss averages far above that of a network which knows nothing
 # (the dotted line, ln 3).
 #
-# And an honest remark: on validation ten and a hundred are ahead of one, from the first epoch
-# on. Only the heads learn here; a backbone that learns would receive that blow too, and this
-# run does not show what it does to it. So take from it that *too quiet* is the mistake that
-# hurts. A measured spread of one is a safe start under any weights. It is not the best one
-# here.
+# And an honest remark: on validation ten and a hundred are ahead of one, from the first
+# epoch on. Only the heads learn here; a backbone that learns would receive that blow too,
+# and this run does not show what it does to it. So take from it that *too quiet* is the
+# mistake that hurts. A measured spread of one is a safe start under any weights. It is
+# not the best one here.
 #
 # ## 4. Grow, do not start over
 #
@@ -487,7 +488,7 @@ plots.show(
 assert wrong_by["8s"][0] < wrong_by["16s"][0] < wrong_by["32s"][0]
 
 # %% [markdown]
-# The first skip pays up to 16 pixels from the outline, half a cell of the 32s. The second
+# The first skip pays up to 32 pixels from the outline, a cell of the 32s. The second
 # pays up to 8, half a cell of the 16s. Farther off there is little left to gain, and beyond
 # 32 pixels the skips even cost: there the 32s makes the fewest errors. Look at the sofa in
 # section 5 for one of them, a skip that answers to a texture.
@@ -507,8 +508,9 @@ print({name: logits.shape for name, logits in at_once(images[:1]).items()})
 
 # %% [markdown]
 # Nothing in the idea asks for pretrained weights. Here is the plain version, as many
-# articles print it: a batch-normalised VGG16, a 1x1 `fc6`, two classes, random weights. It gets eight pictures and sixteen steps, so all you can ask is whether all
-# three outputs learn.
+# articles print it: a batch-normalised VGG16, a 1x1 `fc6`, two classes, random weights.
+# It gets eight pictures and sixteen steps, so all you can ask is whether all three
+# outputs learn.
 
 # %%
 few = pets.load(DATASET, "train", task="foreground", image_size=64, batch_size=8).take(
@@ -529,8 +531,8 @@ plots.show(figure, "From nothing, all three losses fall below ln 2")
 assert max(curve[f"s{stride}_loss"][-1] for stride in (32, 16, 8)) < np.log(2)
 
 # %% [markdown]
-# For two of them the very first step goes a little too far; from the second on all three
-# fall. With eight pictures that is all this run can say; how it
+# For two of them the very first step goes a little too far; then all three fall, nearly
+# throughout. With eight pictures that is all this run can say; how it
 # does on others was not asked.
 #
 # ## 9. Three seeds, a control, and real photographs
@@ -566,15 +568,14 @@ print(f"what skips buy: {skips_buy:.3f}")
 # frozen backbone: trained on as long, the 32s and the 16s gain a little, and nearly all of
 # the gap stays. Here it is the skips, not the time.
 #
-# Now photographs, blocks 3 to 5 of the backbone learning too:
+# Photographs now, by page 06's recipe, blocks 3 to 5 learning:
 
 # %%
 real = table("oxford-pets-sample_trimap")
 
 # %% [markdown]
 # The same order in every seed. But here the control takes a good part of the gap away: a
-# 32s that learns as long, its backbone with it, comes far closer. What is left is what
-# skips buy:
+# 32s trained for 18 epochs instead of 2 comes far closer. What is left is what skips buy:
 
 # %%
 for coarse in ("32s", "16s"):
@@ -594,12 +595,12 @@ for coarse in ("32s", "16s"):
 species = table("oxford-pets-sample_species")
 plots.picture(
     "oxford-pets-sample_species.jpg",
-    alt="A cat's face, and the parts that FCN-32s, 16s and 8s call cat, ever closer",
+    alt="A cat's face, and what FCN-32s, 16s and 8s call cat: closer, white fur lost",
 )
 
 # %% [markdown]
 # (The cat is scikit-image's, new to these networks.) They rise here as well, but without a
-# control: part of it is longer training again, and the border's pixels, at which skips pay
+# control: part may be longer training again, and the border's pixels, at which skips pay
 # most, do not count any more.
 #
 # ## 10. FCN-8s in one cell

@@ -77,9 +77,10 @@ OPTIONS = {
 # %% [markdown]
 # ## 1. Precision: how many bits does a feature need?
 #
-# A network can compute with 16 bits a number in place of 32: half the memory, and on
-# hardware with units for it, several times the speed. There are two such formats, and they
-# fail differently. `float16` spends its bits on digits, `bfloat16` on range.
+# A network can compute with 16 bits a number in place of 32: half the memory for
+# features, and on hardware with units for it, several times the speed. There are two such
+# formats, and they fail differently. `float16` spends its bits on digits, `bfloat16` on
+# range.
 #
 # **Predict**: a third, seventy thousand, a hundred-millionth. Which of them survives which
 # format?
@@ -94,13 +95,13 @@ for dtype in (tf.float32, tf.float16, tf.bfloat16):
 # `float16` loses both ends: a large feature becomes infinity, a small gradient zero.
 # `bfloat16` keeps the ends and forgets the digits. So
 #
-# - the **weights** stay in float32 in either case: a step changes them by a thousandth,
+# - the **weights** stay in float32 in either case: a step changes them by a ten-thousandth,
 #   which neither format would notice,
 # - the **logits and the loss** stay in float32, as everywhere in this series,
 # - `float16` needs its loss multiplied by a large number and the gradients divided by it,
 #   so that small ones survive. Keras does that by itself; `bfloat16` does not need it.
 #
-# The choice follows from the hardware: `bfloat16` from compute capability 8.0, `float16`
+# The choice follows NVIDIA's number for a GPU's generation: `bfloat16` from 8.0, `float16`
 # from 7.0, else float32. (Keras calls the mixtures `mixed_bfloat16` and `mixed_float16`.)
 
 # %%
@@ -115,8 +116,8 @@ for example in dict.fromkeys(("mixed_bfloat16", policy)):
         print(f"keeps {layer.variable_dtype}")
 
 # %% [markdown]
-# What it is worth on a machine is a question for that machine. `benchmarks/train_step.py`
-# has asked one, two cores of an AMD EPYC, with a training step of the whole FCN-8s:
+# What is it worth? `benchmarks/train_step.py` has asked one machine, two cores of an AMD
+# EPYC, with a training step of the whole FCN-8s:
 
 # %%
 step = environment.results("train_step")
@@ -128,8 +129,8 @@ for name, speed in step["photos_per_second"].items():
 
 # %% [markdown]
 # That processor has instructions for `bfloat16`, and gains by them. It has none for
-# `float16`, and loses most of its speed. A format is fast where there is hardware for it,
-# and nowhere else. (The last row is section 4's.)
+# `float16`, and loses most of its speed. It is fast only where hardware has it: not every
+# CPU does, hence float32 above. (The last row is section 4's.)
 #
 # ## 2. Memory: will it fit?
 #
@@ -170,7 +171,7 @@ for precision in ("float32", "mixed_bfloat16"):
 keras.config.set_dtype_policy(policy)
 
 # %% [markdown]
-# With the paper's head the weights rule: gigabytes before the first photo. With the slim
+# With the paper's head the weights rule, and 16 bits only add a copy of them. With the slim
 # head the features do, and there half the bits are nearly half the memory. So when a card
 # is too small, know which of the two you are short of:
 #
@@ -194,13 +195,14 @@ del large, features, network, slim
 # %%
 for row in environment.results("memory")["rows"]:
     predicted, found = row["predicted_gb"]["total"], row["measured_gb"]
-    print(f"{row['fc_units']:4} units, {row['image_size']} px, ", end="")
-    print(f"{row['batch_size']} photos, {row['precision']:14} ", end="")
+    print(f"{row['fc_units']:4} units, frozen {row['frozen_blocks']!s:6} ", end="")
+    print(f"{row['image_size']} px, {row['batch_size']:2} photos, ", end="")
+    print(f"{row['precision']:14} ", end="")
     print(f"predicted {predicted:4.1f} GB, measured {found:4.1f}")
 
 # %% [markdown]
-# Always a little low: TensorFlow itself is left out, and the work space its libraries ask
-# for. A GPU's ask for other amounts. Leave a margin of a third or more.
+# Low, by up to nearly a half: the work space that libraries ask for is left out. A GPU's
+# ask for other amounts. Leave a margin of a half.
 #
 # ## 3. Who waits for whom?
 #
@@ -226,7 +228,7 @@ speed = count / (time.perf_counter() - started)
 print(f"the pipeline makes {speed:.0f} photos a second, augmented and shuffled")
 
 # %% [markdown]
-# And the network's appetite: a step of this page's network, everything trained.
+# And the network's appetite, everything trained:
 
 # %%
 batch = next(iter(train))
@@ -302,15 +304,15 @@ print(f" ({ratio['min']:.3f} to {ratio['max']:.3f})")
 # same through Keras, fed from memory; `whole` with photos augmented on the way. Nearly all
 # time is spent multiplying: what is left to gain are cheaper multiplications.
 #
-# **XLA** is a compiler that fuses layers into one kernel. Keras uses it by default. On a GPU
-# leave it on. On that CPU it was slower, in the last row of section 1's table, so the
+# **XLA** is a compiler that fuses layers into one program. Keras uses it by default. On a
+# GPU leave it on. On that CPU it was slower, in the last row of section 1's table, so the
 # series switches it off where there is no GPU (`jit_compile=False`).
 #
 # ## 5. Which learning rate?
 #
 # The paper's code says `1e-10`. That is no misprint: its loss is a *sum* over the pixels
-# of one photo, where ours is a mean. And momentum 0.99 makes each gradient count for a
-# hundred steps, where the usual 0.9 makes it count for ten. Translate:
+# of one photo, where ours is a mean. And momentum, a running sum of gradients, at 0.99
+# makes each count for a hundred steps, at the usual 0.9 for ten. Translate:
 
 # %%
 pixels = 500 * 375  # of a typical photo
@@ -364,27 +366,28 @@ for name, rate in itertools.product(OPTIMIZERS, RATES):
 # %%
 figure, (axis,) = plots.curves((7, 3))
 for name, values in losses.items():
-    axis.semilogx(RATES, np.minimum(values, 1.5), "o-", label=name)
+    axis.semilogx(RATES, np.minimum(values, 2.5), "o-", label=name)
     print(
         f"{name:8}", *(f"{r:g}: {v:.2f} " for r, v in zip(RATES, values, strict=True))
     )
 axis.axvline(translated, color="grey", linestyle="--", label="the paper's, for SGD 0.9")
 axis.axhline(np.log(3), color="black", linestyle=":", label="ln 3, untrained")
-axis.set(xlabel="learning rate", ylim=(0.2, 1.5), title="validation loss, one epoch")
+axis.set(xlabel="learning rate", ylim=(0.2, 2.5), title="validation loss, one epoch")
 axis.legend(frameon=False, fontsize=8)
 plots.show(figure, "Loss by rate: two valleys, and far too large a rate in either")
 
 # %% [markdown]
-# Each optimiser has a valley of its own, and a rate from somebody else's paper need not lie
-# in it: the paper's ran for 100,000 steps and could afford to be small. Take a rate near the
-# bottom, on the side of the smaller ones (beyond it the loss climbs fast), and give a
-# pretrained backbone a tenth of it: it has less to learn and more to lose.
+# At their best they are level; at its worst AdamW is far above an untrained network. A
+# rate from somebody else's paper need not lie in the valley: the paper's ran for 100,000
+# steps and could afford to be small. Take a rate near the bottom, on the side of the
+# smaller ones (beyond it the loss climbs fast), and give a pretrained backbone a tenth of
+# it: it has less to learn and more to lose.
 #
 # ## 6. A loss that counts classes
 #
 # Cross-entropy counts pixels. The border is a class with few of them, so ignoring it
-# costs little. The **Dice loss** counts classes, as mean IoU does: for each, twice the
-# overlap of truth and predicted probability over their sum.
+# costs little. The **Dice loss** counts classes, as mean IoU does: for each, 1 minus twice
+# the overlap of truth and predicted probability over their sum.
 
 
 # %%
@@ -403,7 +406,7 @@ def dice(mask, logits, ignore_class=255):
 
 # %% [markdown]
 # **Predict**: a mask of a hundred rows, one of them border. One network gives the border no
-# chance, another finds it. By what factor do their losses differ, under each of the two?
+# chance, another finds it. By how much do their losses differ, under each of the two?
 
 # %%
 strip = np.zeros((1, 100, 8), "int32")  # (B, H, W), all background
@@ -415,7 +418,7 @@ for name, loss in (("cross-entropy", training.cross_entropy), ("Dice", dice)):
     print(f"{name:13} blind {values[0]:.3f}, seeing {values[1]:.3f}")
 
 # %% [markdown]
-# In cross-entropy the blind one is a few hundredths worse, in Dice half the scale. Add the
+# In cross-entropy the blind one is 0.06 worse, in Dice 0.40. Add the
 # two: cross-entropy gives every pixel a steady gradient, Dice gives rare classes weight.
 # Does it help?
 
@@ -577,8 +580,8 @@ except KeyboardInterrupt:
     print("died in epoch 3; on disk:", *sorted(p.name for p in logs.glob("broken/*")))
 
 # %% [markdown]
-# **Predict**: start it again, as a new program would. How far from the uninterrupted run will
-# it end?
+# **Predict**: start it again, as a new program would. How far from the uninterrupted run
+# will it end?
 
 # %%
 keras.utils.set_random_seed(SEED)
@@ -593,8 +596,8 @@ assert difference <= (1e-3 if ON_GPU else 0)
 # %% [markdown]
 # Not close: *equal*. (A GPU adds in an order of its own; equality to the bit needs
 # TensorFlow's deterministic operations there, which `tools.reproduce` switches on.) Each
-# checkpoint is written beside the one before and takes its place when it is complete, so a
-# death while writing loses nothing. The tests kill such a run at random moments.
+# checkpoint is written beside the one before and counts once complete, so a death while
+# writing loses nothing. Only early stopping's memory is not kept.
 #
 # ## 10. More than one GPU
 #
@@ -615,9 +618,9 @@ print(type(hardware.strategy()).__name__, spread_out.name)
 #
 # ## 11. On real photographs
 #
-# `python -m tools.reproduce` is this page as a program: stages, checkpoints, three seeds,
-# and the official test list scored once at the end. On the photographs at hand, with
-# blocks 3 to 5 of the backbone trained:
+# `python -m tools.reproduce` is this page as a program, without early stopping: stages,
+# checkpoints, three seeds, and the official test list scored once. On the photographs at
+# hand, with blocks 3 to 5 of the backbone trained:
 
 
 # %%
@@ -704,8 +707,8 @@ print(
 # <details><summary>3. Early stopping chose the epoch with the best validation mean IoU. May
 # you report that value?</summary>
 #
-# No: it is the luckiest of several, chosen by the photos it was measured on. Report the test
-# photos, once.
+# No: it is the luckiest of several, chosen by the photos it was measured on. Report the
+# test photos, once.
 # </details>
 #
 # <details><summary>4. A run with seed 3 was killed in epoch 5. Would it do to start it again

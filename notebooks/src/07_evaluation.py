@@ -20,8 +20,8 @@
 # - tell how far a network is from the best its stride allows, and where it falls short,
 # - give an interval with a figure, and judge whether one network beats another.
 #
-# **You need** notebook 05. Without a GPU this page takes {minutes}; it trains small networks
-# on drawings, and reads the figures of real photographs from `results/`.
+# **You need** notebook 05. Without a GPU this page takes {minutes}; it trains small
+# networks on drawings, and reads the figures of real photographs from `results/`.
 #
 # Here is the end: the four drawings on which a network does worst.
 
@@ -122,9 +122,9 @@ for name, value in paper_metrics(confusion).items():
 
 # %% [markdown]
 # Two wrong pixels of fifteen, and the metrics differ by a fifth of their scale. Accuracy
-# forgives. Mean IoU, the **intersection over the union** of a class's true and
-# predicted pixels, counts each wrong one twice, missed here and false there, and lets border
-# weigh as much as background.
+# forgives. Mean IoU, the **intersection over the union** of a class's true and predicted
+# pixels, counts each wrong one twice, missed here and false there, and lets border weigh
+# as much as background.
 #
 # `metrics.scores` does the same, and adds the case the formulas leave open: a class that
 # neither truth nor prediction holds has no IoU, and is left out of the mean.
@@ -163,8 +163,8 @@ floor_accuracy = np.mean(masks == NAMES.index("background"))
 
 # %% [markdown]
 # More than half of all pixels, for knowing nothing. So an accuracy of 0.8 is not eighty
-# percent of the way: from the floor to the top it is not quite half. **Never read a figure without its
-# floor.**
+# percent of the way: from the floor to the top it is not quite half. **Never read a
+# figure without its floor.**
 #
 # By class it gets more honest still:
 
@@ -245,10 +245,10 @@ plots.show(figure, "The average over batches changes with their size")
 print(f"from {min(averages):.3f} to {max(averages):.3f}; data set {data_set:.3f}")
 
 # %% [markdown]
-# At one photo this is the per-image IoU, with all of them in one batch it is the data set's.
-# Between them it measures the batch size: in a batch without dogs, a few pixels called dog
-# give *dog* an IoU of zero, a third of that batch's mean. `SegmentationMetrics` keeps one
-# matrix over everything it sees.
+# At one photo this is the per-image IoU, with all of them in one batch it is the data
+# set's. Between them it measures the batch size: in a batch without dogs, a few pixels
+# called dog give *dog* an IoU of zero, a third of that batch's mean.
+# `SegmentationMetrics` keeps one matrix over everything it sees.
 #
 # ## 4. Whose pixels?
 #
@@ -335,8 +335,8 @@ print(*(f"{name} {row['pet_iou']:.3f} " for name, row in other.items()))
 # ## 6. Against which ceiling?
 #
 # A 32s answers on a grid of 32 pixels. How good could it be at best? The paper's appendix
-# **reduces the truth** to the grid and enlarges it again. Here: keep the share of each class
-# in every cell, enlarge the shares, take the largest.
+# **reduces the truth** to the grid and enlarges it again. Here: keep the share of each
+# class in every cell, enlarge the shares, take the largest.
 
 
 # %%
@@ -524,8 +524,8 @@ print(f"8s above 16s: {gain.mean():.3f}, 95 % between {low:.3f} and {high:.3f}")
 print(f"draws in which 8s is ahead: {np.mean(gain > 0):.1%}")
 
 # %% [markdown]
-# Half as wide. Pairing takes out what both find hard. So two networks may differ for certain
-# though their intervals overlap.
+# Half as wide. Pairing takes out what both find hard. So two networks may differ for
+# certain though their intervals overlap.
 #
 # The second kind of luck needs more runs. On the photographs there are three seeds:
 
@@ -542,11 +542,11 @@ for pair, (low, high) in real["gains"].items():
     assert low > 0
 
 # %% [markdown]
-# Over photos each is uncertain by 0.01 either way; the seeds differ by less. (Three runs say
-# little, and their range is no 95 % interval.) The last four lines take each network
+# Over photos each is uncertain by 0.01 either way; the seeds differ by less. (Three runs
+# say little, and their range is no 95 % interval.) The last four lines take each network
 # against the one before; a control was trained on for the 8s's epochs. For *these trained
-# networks* every step is larger than the luck of the photos. The controls have one seed, so
-# for the recipe that is not settled.
+# networks* every step is larger than the luck of the photos. The controls have one seed,
+# so for the recipe that is not settled.
 #
 # ## 9. For whom?
 #
@@ -569,10 +569,11 @@ axis.set(xlabel="mean IoU", title="FCN-8s on photographs, by group")
 plots.show(figure, "Mean IoU by group with intervals: small pets lie lowest")
 
 # %% [markdown]
-# Small pets are harder: their interval lies below that of middling ones, and touches that
-# of large ones at one end. Bulldogs lie low too, but may be unlucky: their interval overlaps
-# the other breeds'. The frame makes no difference to be seen. With some sixty photos a
-# group, finer questions have no answer here. (Dotted: all photos.)
+# Small pets are harder than either other group, by more than luck (for two groups: the
+# root of the summed squares of their half widths). Bulldogs lie low too: by just more
+# than luck against Bengals, not against Abyssinians. The frame makes no difference to be
+# seen. With some sixty photos a group, finer questions have no answer here. (Dotted: all
+# photos.)
 #
 # ## 10. Look at the worst
 #
@@ -604,8 +605,8 @@ for row in real["networks"]["8s"]["worst"][:5]:
 
 # %% [markdown]
 # In nine photos of ten the largest share of wrong pixels lies at the outlines. Not in the
-# worst: there the network, mostly, imagines a pet. (The photographs belong to their owners; look
-# the names up in your copy.)
+# worst: there the network, mostly, imagines a pet. (The photographs belong to their
+# owners; look the names up in your copy.)
 #
 # ## 11. How fast?
 #
@@ -626,8 +627,8 @@ for row in speed["rows"]:
 
 # %% [markdown]
 # The time grows with the pixels, and a batch gains a little: the cores are busy with one
-# photo. (On a second machine, of two cores too, eight at once gained by half.) On a GPU that
-# is different again; measure it there.
+# photo. (On a second machine, of two cores too, eight at once gained by half.) On a GPU
+# that is different again; measure it there.
 
 # %% [markdown]
 # ## 12. In one command
@@ -693,9 +694,9 @@ print(
 # <details><summary>4. The interval over photos is wide, the seeds agree. What would a second
 # test set show?</summary>
 #
-# Another figure, near the interval but not always in it: the second set has luck of its own,
-# and two such figures may differ by 1.4 times its half width. And it holds for *these
-# breeds*; for others it says nothing.
+# Another figure, near the interval but not always in it: the second set has luck of its
+# own, and two such figures may differ by 1.4 times its half width. And it holds for
+# *these breeds*; for others it says nothing.
 # </details>
 #
 # ## Exercises

@@ -183,9 +183,9 @@ print([NAMES[round(float(value))] for value in enlarged])
 
 # %% [markdown]
 # Background, between pet and border, where nobody saw any. An id is a name, and there is
-# nothing between two names. Ids can be repeated (*nearest*), which leaves stairs. Logits are
-# quantities: enlarge them, and choose the best class last. Over all photos, at their own
-# size:
+# nothing between two names. Ids can be repeated (*nearest*), which leaves stairs. Logits
+# are quantities: enlarge them, and choose the best class last. Over all photos, at their
+# own size:
 
 
 # %%
@@ -209,11 +209,11 @@ for way in (ids_repeated, logits_enlarged):
     print(f"{way.__name__:15} mean IoU {score.result()['mean_iou']:.4f}")
 
 # %% [markdown]
-# A small gain, on drawings hardly larger than the square. On the 4,000 pixels of a phone each
-# id would be repeated dozens of times a side, and the stairs would be as wide.
+# A small gain, on drawings hardly larger than the square. On the 4,000 pixels of a phone
+# each id would be repeated dozens of times a side, and the stairs would be as wide.
 #
-# `predict.predict` is these two steps: down to the square, logits back up. By it, the cat of
-# section 1, lying and upright:
+# `predict.predict` is these two steps: down to the square, logits back up. By it, the cat
+# of section 1, lying and upright:
 
 # %% tags=["result"]
 figure, axes = plots.grid(1, 3, size=2.9, aspect=0.95)
@@ -247,8 +247,8 @@ for title, turns in (("upright", 0), ("lying", 1)):
 #
 # ## 3. When the scale leaves the training range
 #
-# The network accepts any size, so why not feed the photo as large as it is? Try it: the same
-# photos, at sizes from a third of the training size to nearly three times.
+# The network accepts any size, so why not feed the photo as large as it is? Try it: the
+# same photos, at sizes from a third of the training size to nearly three times.
 #
 # **Predict**: where is the peak, and which side falls faster?
 
@@ -326,11 +326,11 @@ print(f"largest difference after saving and loading: {same:g}")
 assert same == 0
 
 # %% [markdown]
-# Weights, layers and knowledge are in one `.keras` file, without the optimiser, which is for
-# training and twice as large.
+# Weights, layers and knowledge are in one `.keras` file, without the optimiser, which is
+# for training and twice as large.
 #
-# A file from a stranger is another matter. A `Lambda` layer carries Python code, and loading
-# it runs that code. `predict.load` reads in Keras's *safe mode*, which refuses:
+# A file from a stranger is another matter. A `Lambda` layer carries Python code, and
+# loading it runs that code. `predict.load` reads in Keras's *safe mode*, which refuses:
 
 # %%
 image = keras.Input((None, None, 3))
@@ -343,13 +343,14 @@ except ValueError as error:
 
 # %% [markdown]
 # That is why this series writes its own layers (`PadToStride` and its like) as registered
-# classes and has no `Lambda` anywhere: their names are in the file, their code is in `utils`.
+# classes and has no `Lambda` anywhere: their names are in the file, their code is in
+# `utils`.
 #
 # ## 5. SavedModel: the network without its program
 #
-# A `.keras` file needs Keras and `utils`. A **SavedModel** needs neither: it is a folder with
-# TensorFlow's graph of operations and the weights. Servers (TensorFlow Serving), Java, C++
-# and Go read it.
+# A `.keras` file needs Keras and `utils`. A **SavedModel** needs neither: it is a folder
+# with TensorFlow's graph of operations and the weights. Servers (TensorFlow Serving),
+# Java, C++ and Go read it.
 
 # %%
 tf.get_logger().setLevel("ERROR")  # else it reports each file it writes
@@ -389,9 +390,9 @@ for size in ((IMAGE_SIZE, IMAGE_SIZE), (77, 131)):
 # ## 6. Smaller forms, and what eight bits can hold
 #
 # **ONNX** is a format many runtimes read. **LiteRT** (once TensorFlow Lite) is the one of
-# phones. Their files can be smaller than the weights: in *float16* each weight has 16 bits, in
-# *int8* weights and features have 8. An 8-bit number has 256 values. So choose a range, and
-# divide it into 255 steps:
+# phones. Their files can be smaller than the weights: in *float16* each weight has 16
+# bits, in *int8* weights and features have 8. An 8-bit number has 256 values. So choose a
+# range, and divide it into 255 steps:
 
 
 # %%
@@ -403,9 +404,9 @@ def to_int8(values, low, high):
 
 
 # %% [markdown]
-# For weights the range is known. For features it depends on the photo, so some photos have
-# to go through first: **calibration**. Take the features of `fc7`, for one photo, with ranges
-# from three different sources.
+# For weights the range is known. For features it depends on the photo, so some photos
+# have to go through first: **calibration**. Take the features of `fc7`, for one photo,
+# with ranges from three different sources.
 #
 # **Predict**: how bad is a range taken from a photo of the night?
 
@@ -428,8 +429,8 @@ for name, seen in {"itself": features, "other photos": day, "a night": night}.it
 # that looks harmless, but what it cuts are the largest features, and these say most. So
 # calibrate with photos like those that will come.
 #
-# The rest is bookkeeping that exporters do. `tools.export` writes all forms and runs each in
-# a process of its own. The network is the FCN-8s trained on photographs:
+# The rest is bookkeeping that exporters do. `tools.export` writes all forms and runs each
+# in a process of its own. The network is the FCN-8s trained on photographs:
 
 # %%
 exported = environment.results("export")
@@ -492,8 +493,8 @@ assert done.returncode == 1
 # %% [markdown]
 # Status 0 says that all were written, 1 that some were refused (the others are there), 2
 # that nothing could begin. `--max-side` limits the size of what is written. Each file is
-# written aside and then put in place, so a run that is stopped leaves no half ones, and none
-# is overwritten without `--force`.
+# written aside and then put in place, so a run that is stopped leaves no half ones, and
+# none is overwritten without `--force`.
 #
 # The mask is an *indexed* picture: its pixels are the class ids, and a palette says how to
 # draw them. So people see colours and programs read ids:
@@ -514,13 +515,14 @@ large = environment.results("large_photo")
 print(large["command"], "on", large["device"])
 for one in large["runs"]:
     print(
-        f"{one['seconds']:.1f} s, of which {one['cpu_seconds']:.1f} s of CPU; ", end=""
+        f"{one['seconds']:.1f} s by the clock, {one['cpu_seconds']:.1f} s of CPU; ",
+        end="",
     )
     print(f"{one['peak_memory_gb']:.2f} GB at most; ", end="")
     print(f"load average {one['load_average_before']:.1f}")
 
 # %% [markdown]
-# Most of it is TensorFlow's start, which a folder of photos pays once.
+# TensorFlow's start is in it; a folder of photos pays that once.
 #
 # The same cat by the networks that learned from photographs, drawn when they were trained:
 
@@ -574,15 +576,15 @@ print(
 # <details><summary>2. Why is the antialiasing in <code>to_square</code> important when a
 # photo of 4,000 pixels goes to 160?</summary>
 #
-# Without it each output pixel is made of a few of some 600 input pixels, chosen by position.
-# Fur becomes noise, and the network was trained on photos that were averaged.
+# Without it each output pixel is made of a few of some 600 input pixels, chosen by
+# position. Fur becomes noise, and the network was trained on photos that were averaged.
 # </details>
 #
 # <details><summary>3. May you calibrate int8 on the test photos? They are only looked
 # at.</summary>
 #
-# No. The ranges become part of the network, fitted to these photos, and its test score would
-# no longer say how it does on others.
+# No. The ranges become part of the network, fitted to these photos, and its test score
+# would no longer say how it does on others.
 # </details>
 #
 # <details><summary>4. The logits of two forms differ by a ten-thousandth. How can a pixel

@@ -51,8 +51,8 @@ plots.picture(
 # |---|---|---|
 # | a slab of pet at the edge, pets squeezed | batches padded before resizing | [Zero padding](#zero-padding) |
 # | a thin wrong class along outlines | ids averaged | [Bilinear masks](#bilinear-masks) |
-# | "label value of 3 is outside the valid range", NaN on a GPU, or pets drawn as background | ids of the file | [Labels from 1](#labels-from-1) |
-# | everything slightly off, ghosts at the mirrored place | photo and mask augmented apart | [Two draws](#two-draws) |
+# | "value of 3 which is outside the valid range", NaN on a GPU, or pets drawn as background | ids of the file | [Labels from 1](#labels-from-1) |
+# | masks in shreds, though nothing crashes | photo and mask augmented apart | [Two draws](#two-draws) |
 # | everything is background; fine in training, useless in production | photos scaled to 0..1 | [Photos in 0 to 1](#photos-in-0-to-1) |
 # | the converted classifier answers nonsense | channels first | [Flatten order](#flatten-order) |
 # | shape error: 2x2 against 14x14 | fc6 pads nothing | [Valid fc6](#valid-fc6) |
@@ -227,7 +227,7 @@ for bug, (_, mask) in ((True, padded), (False, single)):
     assert (abs(share - in_files) < 0.02) != bug  # the test: shares survive resizing
 
 # %%
-slab = int(np.argmax(np.mean(padded[1] == 0, axis=(1, 2))))
+slab = int(np.argmax(np.mean(padded[1] != single[1], axis=(1, 2))))
 panels = {}
 for name, (photos, its_masks) in {"healthy": single, "padded": padded}.items():
     panels[name] = plots.photo(photos[slab])
@@ -300,7 +300,7 @@ for bug in (True, False):
     assert (share < 0.01) == bug
 
 # %% [markdown]
-# The lowest loss in this zoo, and no pet: pets are called background, and background
+# The lowest loss in this zoo, and hardly a pet: pets are called background, and background
 # border. (All masks together are at the end of the page.)
 #
 # <a id="two-draws"></a>
@@ -461,8 +461,8 @@ assert mean_iou(cages["one-sided crop"]) < mean_iou(cages["healthy"]) - 0.02
 # ### Aligned corners
 #
 # Pooling made each cell of its own square of pixels; half-pixel centres undo that. Layers
-# that align corners (PyTorch's `align_corners=True`, Paddle's `UpsamplingBilinear2D`) stretch
-# the map from its middle instead.
+# that align corners (PyTorch's `align_corners=True`, Paddle's `UpsamplingBilinear2D`)
+# stretch the map from its middle instead.
 
 
 # %%
@@ -498,8 +498,8 @@ plots.show(figure, "Three masks under the true outline: fitting, moved, stretche
 #
 # ### Faded frame
 #
-# With 'same' padding, half of the stamps at the frame are missing, those of cells beyond it.
-# **Predict**: does `argmax` notice?
+# With 'same' padding, half of the stamps at the frame are missing, those of cells beyond
+# it. **Predict**: does `argmax` notice?
 
 
 # %%
@@ -579,6 +579,7 @@ for (left, right), (name, view) in zip(axes.reshape(2, 2), views.items(), strict
     limit = np.abs(view).max()
     right.imshow(view, cmap="RdBu_r", vmin=-limit, vmax=limit)
     left.set_title(name, fontsize=9)
+    right.set_title("logits: pet over background", fontsize=9)
 alt = "A frayed mask over logits with a regular grain; both smooth in health"
 plots.show(figure, alt, photo=True)
 
@@ -606,8 +607,8 @@ for bug in (True, False):
 #
 # ### Softmax twice
 #
-# A softmax in the network *and* `from_logits=True`: the loss takes probabilities for logits.
-# These differ by 1 at most, so it never falls below $\ln(1 + 2/e) = 0.551$.
+# A softmax in the network *and* `from_logits=True`: the loss takes probabilities for
+# logits. These differ by 1 at most, so it never falls below $\ln(1 + 2/e) = 0.551$.
 
 
 # %%
@@ -690,11 +691,11 @@ for cost, meaning in ((np.mean(masks != alone[0]) * 16.12, "ours"), (8.1, "publi
 assert len(alone) == 1
 
 # %% [markdown]
-# The first steps push the scores so far apart that the softmax says 1 and 0 everywhere. Keras
-# clips probabilities at $10^{-7}$, and a clipped number has no gradient. What is left is
-# $-\ln 10^{-7} = 16.12$ for each wrong pixel, for ever; the published 8.1 is what half of
-# the pixels would cost. Whether that happened there is not tested: how loud its skips are
-# was not measured here.
+# The first steps push the scores so far apart that the softmax says 1 and 0 everywhere.
+# Keras clips probabilities at $10^{-7}$, and a clipped number has no gradient. What is
+# left is $-\ln 10^{-7} = 16.12$ for each wrong pixel, for ever; the published 8.1 is what
+# half of the pixels would cost. Whether that happened there is not tested: how loud its
+# skips are was not measured here.
 #
 # <a id="softmax-in-float16"></a>
 #
@@ -756,8 +757,8 @@ assert mean_iou(cages["quiet skips"]) < middle
 #
 # ### Shared layers
 #
-# Build the 16s on the finished 32s, in Keras's functional way, and both own the same layers.
-# Train one, and the other moves.
+# Build the 16s on the finished 32s, in Keras's functional way, and both own the same
+# layers. Train one, and the other moves.
 
 # %%
 for bug in (True, False):
@@ -814,8 +815,8 @@ averaged, summed = zip(*found.values(), strict=True)
 assert np.ptp(summed) < 1e-9 < 1e-3 < np.ptp(averaged)  # the test: any batch size
 
 # %% [markdown]
-# Small here, where every photo holds all three classes. Two networks measured with different
-# batch sizes still cannot be compared.
+# Small here, where every photo holds all three classes. Two networks measured with
+# different batch sizes still cannot be compared.
 #
 # ## 5. The line-up
 #
@@ -841,7 +842,7 @@ colors = [plots.COLORS["16s" if name == "healthy" else "32s"] for name in costs]
 bars = axis.barh(list(costs), costs.values(), color=colors)
 axis.bar_label(bars, fmt="%.3f", padding=3)
 axis.set(title="mean IoU on new photos")
-plots.show(figure, "Mean IoU by bug, from labels from 1, the lowest, up to healthy")
+plots.show(figure, "Mean IoU by bug: lowest labels from 1, top healthy, faded frame")
 print(f"mean IoU healthy {costs['healthy']:.3f}, lowest {min(costs.values()):.3f}")
 
 # %% [markdown]
@@ -849,7 +850,7 @@ print(f"mean IoU healthy {costs['healthy']:.3f}, lowest {min(costs.values()):.3f
 #
 # - A symptom has an address: the table on top.
 # - Bugs that crash are the kind ones. The lowest loss of the page belongs to a network that
-#   never draws a pet.
+#   hardly draws a pet.
 # - Each bug has a test of one line: shapes, ids, the range of a photo, a constant map, an
 #   impulse, a mask as its own photo, a weight that must move, a number that must not depend
 #   on the batch.
@@ -866,17 +867,17 @@ print(f"mean IoU healthy {costs['healthy']:.3f}, lowest {min(costs.values()):.3f
 #
 # <details><summary>2. Everything is background. Which cages do you visit?</summary>
 #
-# Photos in 0 to 1, if training looked fine: predict a *training* photo. Saturated softmax, if
-# the loss was flat. If neither, count the classes in the masks: perhaps there is little else
-# to learn.
+# Photos in 0 to 1, if training looked fine: predict a *training* photo. Saturated
+# softmax, if the loss was flat. If neither, count the classes in the masks: perhaps there
+# is little else to learn.
 # </details>
 #
 # <details><summary>3. Which of these bugs does overfitting one batch catch, and which
 # not?</summary>
 #
-# All that block learning: ReLU, saturated softmax, NaN, softmax twice. Not those that change
-# the question: labels from 1, bilinear masks, zero padding, two draws made once. A network
-# learns wrong masks by heart as well.
+# All that block learning: ReLU, saturated softmax, NaN, softmax twice. Not those that
+# change the question: labels from 1, bilinear masks, zero padding, two draws made once. A
+# network learns wrong masks by heart as well.
 # </details>
 #
 # <details><summary>4. The 8s is worse than the 32s, and its skips have a spread of 1. What
@@ -896,4 +897,5 @@ print(f"mean IoU healthy {costs['healthy']:.3f}, lowest {min(costs.values()):.3f
 #   keras.io, code examples, 2023. Its log is printed on the page.
 # - A. Odena, V. Dumoulin, C. Olah. *Deconvolution and Checkerboard Artifacts*. Distill, 2016.
 #
-# Back to [training on pets](06_training_on_pets.ipynb#12-what-can-go-wrong), with open eyes.
+# Back to [training on pets](06_training_on_pets.ipynb#12-what-can-go-wrong), with open
+# eyes.
