@@ -45,7 +45,8 @@ results: ## train again what results/ says of the drawings and of PHOTOS (about 
 
 benchmarks: ## measure again what results/ says about speed (run on a quiet machine)
 	@$(PYTHON) tools/bootstrap.py requirements.txt
-	@for one in benchmarks/[a-z]*.py; do $(IN_VENV) -m benchmarks.$$(basename $$one .py); done
+	@failed=0; for one in benchmarks/[a-z]*.py; do \
+	  $(IN_VENV) -m benchmarks.$$(basename $$one .py) || failed=1; done; exit $$failed
 
 export: ## install what tools.export needs; MODEL=file.keras is exported and compared
 	@$(PYTHON) tools/bootstrap.py requirements.txt requirements-export.txt

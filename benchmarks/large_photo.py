@@ -19,9 +19,8 @@ from PIL import Image
 from utils import environment
 
 PROGRAM = """
-from tools import run_exported
-from utils import predict
-print(predict.main(), run_exported.peak_memory())
+from utils import hardware, predict
+print(predict.main(), hardware.peak_memory())
 """
 
 

@@ -3,8 +3,8 @@
 Five ways to spend a second, in turn, run by run: a large matrix product (the rate the
 cores reach at best); forward and backward pass of VGG16's convolutions alone; a
 training step of FCN-8s in a bare compiled loop; the same network, loss and optimiser
-through `fit`, fed from memory; and the whole thing as a reader runs it, photos
-augmented and metrics counted. Then the bare loop in each precision, and under XLA.
+through `fit`, metrics counted, fed from memory; and the whole thing as a reader runs
+it, photos augmented on the way. Then the bare loop in each precision, and under XLA.
 Multiply-adds are counted from the layers' shapes. Writes results/train_step.json.
 """
 

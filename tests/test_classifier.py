@@ -1,13 +1,15 @@
 """The patch classifier of notebooks 01 and 02, and the results it stands on."""
 
 import json
+import os
 
 import keras
 import numpy as np
+import official_folder
 import pytest
 from conftest import ROOT
 
-from utils import classifier, environment, pets
+from utils import classifier, environment, pet_records, pets
 
 
 def test_a_patch_is_labelled_by_the_class_at_its_centre():
@@ -71,10 +73,23 @@ def test_a_kept_classifier_is_found_again_and_never_half(tmp_path, monkeypatch):
     classifier.keep(small, "synthetic_pets")
     path = classifier.cached("synthetic_pets")
     assert path.is_file() and path.parent.parent == tmp_path
+    kept = path.read_bytes()
     monkeypatch.setattr(small, "save_weights", lambda p: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        classifier.keep(small, "another")
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
+        classifier.keep(small, "synthetic_pets")
+    assert [p.read_bytes() for p in path.parent.iterdir()] == [kept]
+
+
+def test_a_folder_that_has_changed_gets_a_classifier_of_its_own(tmp_path, monkeypatch):
+    """The same path, another photo in it: the old weights are of other data."""
+    monkeypatch.setattr(pet_records, "CACHE", tmp_path / "cache")
+    folder = official_folder.make(tmp_path / "pets")
+    before = classifier.cached(folder)
+    assert classifier.cached(folder) == before
+    image = min((folder / "images").iterdir())
+    official_folder.save_photo(image, official_folder.photo(200))
+    os.utime(image, (1, 1))  # whatever the clock's resolution
+    assert classifier.cached(folder) != before
 
 
 def test_results_say_what_is_missing():

@@ -253,6 +253,17 @@ def test_wrong_usage(words, model, tmp_path, monkeypatch):
     assert stopped.value.code == 2
 
 
+def test_results_of_another_kind_are_kept(model, tmp_path, monkeypatch, capsys):
+    (tmp_path / "results").mkdir()
+    table = tmp_path / "results" / "table.json"
+    table.write_text('{"seeds": {}}')
+    with pytest.raises(SystemExit) as stopped:
+        run(monkeypatch, tmp_path, "--model", model, "--out", "table")
+    assert stopped.value.code == 2
+    assert "table.json holds something else" in capsys.readouterr().err
+    assert table.read_text() == '{"seeds": {}}'
+
+
 def test_data_that_is_not_there(model, tmp_path, monkeypatch, capsys):
     words = ("--model", model, "--dataset", tmp_path / "nowhere")
     assert run(monkeypatch, tmp_path, *words) == 2

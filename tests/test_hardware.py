@@ -133,7 +133,6 @@ masks = np.zeros((1, 224, 224), "int32")
 masks[:, 60:160, 60:160] = 1
 steps = tf.data.Dataset.from_tensors((images, masks)).repeat(2)
 model, losses = fcn.build("32s", 3, weights=None), []
-before = hardware.peak_memory()
 for stage in ("32s", "16s", "8s"):
     model = fcn.grow(model) if losses else model
     losses.append(training.fit(model, steps, epochs=1, verbose=0)["loss"][0])

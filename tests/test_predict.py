@@ -336,7 +336,14 @@ def too_many_classes(path):
     predict.remember(model, 32, [str(k) for k in range(257)]).save(path)
 
 
+def three_outputs(path):
+    image = keras.Input((None, None, 3))
+    maps = {name: layers.Conv2D(3, 1)(image) for name in ("s32", "s16", "s8")}
+    keras.Model(image, maps).save(path)
+
+
 MODELS = {
+    "three_outputs": (three_outputs, "has 3 outputs"),
     "too_many_classes": (too_many_classes, "257 classes"),
     "code": (with_code, "safe mode"),
     "classifier": (classifier, "does not turn photos"),

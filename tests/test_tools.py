@@ -82,6 +82,14 @@ def test_a_notebook_edited_by_hand_is_stale(monkeypatch):
     assert "edited by hand" in build_notebooks.stale(stem)
 
 
+def test_a_notebook_whose_tags_have_moved_is_stale(monkeypatch):
+    edited = build_notebooks.existing(STEMS[0])
+    tagged = build_notebooks.tagged(edited, "key-figure")
+    tagged.metadata["tags"] = []
+    monkeypatch.setattr(build_notebooks, "existing", lambda _: edited)
+    assert build_notebooks.stale(STEMS[0]) is not None
+
+
 def test_the_address_is_typed_in_one_place():
     address = build_notebooks.address()
     lines = subprocess.run(
@@ -154,6 +162,21 @@ def test_a_run_that_fails_says_where(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("words", "value"),
+    [("7", 7), ("1e-3", 0.001), ("[1, 2]", [1, 2]), ("name", "name"), ("no", False)],
+)
+def test_parameters_are_read_as_they_are_meant(words, value):
+    found = run_notebooks.parameter(words)
+    assert (found, type(found)) == (value, type(value))
+
+
+def test_a_parameter_that_is_a_path_is_meant_from_here(tmp_path, monkeypatch):
+    (tmp_path / "pets").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert run_notebooks.parameter("pets") == str(tmp_path / "pets")
+
+
+@pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["--only", "77"], "no notebook begins with 77"),
@@ -171,20 +194,6 @@ def test_wrong_usage_of_run_is_said_in_a_sentence(arguments, sentence):
     assert sentence in done.stderr and "Traceback" not in done.stderr
 
 
-def test_bootstrap_refuses_other_pythons(monkeypatch):
-    for version in ((3, 10, 4), (3, 14, 0), (2, 7, 18)):
-        monkeypatch.setattr(bootstrap.sys, "version_info", version)
-        with pytest.raises(SystemExit, match=r"3\.11, 3\.12 or 3\.13"):
-            bootstrap.check_machine()
-
-
-def test_bootstrap_refuses_a_full_disk(monkeypatch):
-    usage = bootstrap.shutil.disk_usage(ROOT)._replace(free=2**30)
-    monkeypatch.setattr(bootstrap.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(SystemExit, match=r"only 1\.0 GiB are free"):
-        bootstrap.check_machine()
-
-
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
     """An empty checkout whose environment is created without pip's help."""
@@ -193,6 +202,34 @@ def checkout(tmp_path, monkeypatch):
     monkeypatch.setattr(bootstrap, "VENV", tmp_path / ".venv")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     return tmp_path
+
+
+def test_bootstrap_refuses_other_pythons(monkeypatch):
+    for version in ((3, 10, 4), (3, 14, 0), (2, 7, 18)):
+        monkeypatch.setattr(bootstrap.sys, "version_info", version)
+        with pytest.raises(SystemExit, match=r"3\.11, 3\.12 or 3\.13"):
+            bootstrap.check_python()
+
+
+def test_bootstrap_refuses_a_full_disk(checkout, monkeypatch):
+    usage = bootstrap.shutil.disk_usage(ROOT)._replace(free=2**30)
+    monkeypatch.setattr(bootstrap.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(SystemExit, match=r"only 1\.0 GiB are free"):
+        bootstrap.install(["requirements.txt"])
+    assert not (checkout / ".venv").exists()
+
+
+def test_bootstrap_asks_for_no_room_where_everything_is_installed(
+    checkout, monkeypatch
+):
+    (checkout / "requirements.txt").write_text("# nothing\n")
+    bootstrap.install(["requirements.txt"])
+    usage = bootstrap.shutil.disk_usage(ROOT)._replace(free=2**20)
+    monkeypatch.setattr(bootstrap.shutil, "disk_usage", lambda _: usage)
+    bootstrap.install(["requirements.txt"])
+    (checkout / "requirements.txt").write_text("# something else\n")
+    with pytest.raises(SystemExit, match="up to 1 GiB more"):
+        bootstrap.install(["requirements.txt"])
 
 
 def test_bootstrap_without_an_index_says_so_and_can_start_again(checkout):
@@ -226,3 +263,11 @@ def test_source_hash_sees_code_and_overlooks_words(tmp_path, monkeypatch):
     assert hashed(code.replace("1", "2")) != first
     with pytest.raises(FileNotFoundError, match=r"b\.py fits no file"):
         environment.source_hash("b.py")
+
+
+def test_source_hash_is_the_same_in_every_python(tmp_path, monkeypatch):
+    """Python 3.12 and 3.13 write trees in other ways; this is what 3.11 made."""
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    code = "class A:\n    pass\n\n\ndef f(x, *, y=()):\n    return print(x, y)\n"
+    (tmp_path / "a.py").write_text(code)
+    assert environment.source_hash("a.py") == "f777674bf8e09d72"

@@ -15,7 +15,8 @@ import venv
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
-NEEDED_GIB = 4.0  # TensorFlow and the rest take 2.9 GiB, plus pip's temporary files
+# TensorFlow and the rest take 2.9 GiB, plus pip's temporary files; test tools far less.
+NEEDED_GIB, MORE_GIB = 4.0, 1.0
 
 
 def fail(sentence: str) -> None:
@@ -23,18 +24,22 @@ def fail(sentence: str) -> None:
     sys.exit(f"error: {sentence}")
 
 
-def check_machine() -> None:
-    """Refuse a Python or a disk that cannot work."""
+def check_python() -> None:
+    """Refuse a Python that cannot work."""
     if not (3, 11) <= sys.version_info[:2] <= (3, 13):
         fail(
             f"this is Python {sys.version.split()[0]}, and the notebooks need 3.11, "
             "3.12 or 3.13; name one, for example: make run PYTHON=python3.12"
         )
+
+
+def check_disk(needed: float) -> None:
+    """Refuse a disk that has no room for what is to be installed."""
     free = shutil.disk_usage(ROOT).free / 2**30
-    if free < NEEDED_GIB:
+    if free < needed:
         fail(
             f"only {free:.1f} GiB are free below {ROOT.name}/, and the environment "
-            f"takes up to {NEEDED_GIB:.0f} GiB; free some space and start again"
+            f"takes up to {needed:.0f} GiB more; free some space and start again"
         )
 
 
@@ -55,14 +60,22 @@ def install(requirements: list[str]) -> None:
     if stamp.is_file() and stamp.read_text() == digest:
         return
     python = VENV / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    there = any(VENV.glob("installed-*"))
+    check_disk(MORE_GIB if there else NEEDED_GIB)
     try:
         if not usable(python):
             print("Creating .venv ...", flush=True)
-            venv.create(VENV, with_pip=True, clear=VENV.exists())
-    except (OSError, subprocess.CalledProcessError) as error:
+            links = sys.platform != "win32"  # as python -m venv has it
+            venv.create(VENV, with_pip=True, symlinks=links, clear=VENV.exists())
+    except OSError as error:
         fail(
             f"the environment .venv could not be created ({error}); "
             "is the folder writable?"
+        )
+    except subprocess.CalledProcessError as error:
+        fail(
+            f"this Python cannot create an environment ({error}); "
+            "name another, for example: make run PYTHON=python3.12"
         )
     print(
         f"Installing {' and '.join(requirements)} (a few minutes the first time) ...",
@@ -86,7 +99,7 @@ def install(requirements: list[str]) -> None:
 
 if __name__ == "__main__":
     try:
-        check_machine()
+        check_python()
         install(sys.argv[1:] or ["requirements.txt"])
     except KeyboardInterrupt:
         fail("stopped half-way; the same command goes on from here")

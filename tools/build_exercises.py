@@ -101,9 +101,7 @@ def stale(stem: str, kind: str) -> str | None:
         return f"{name} is missing"
     if old.metadata.get(KEY) != new.metadata[KEY]:
         return f"{name} was built from another source"
-    if [(c.id, c.cell_type, c.source) for c in old.cells] != [
-        (c.id, c.cell_type, c.source) for c in new.cells
-    ]:
+    if build_notebooks.written(old) != build_notebooks.written(new):
         return f"{name} was edited by hand"
     if kind == "solutions" and not build_notebooks.executed(old):
         return f"{name} was not executed from top to bottom"

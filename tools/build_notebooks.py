@@ -87,7 +87,10 @@ def minutes(stem: str) -> str:
     record = json.loads(path.read_text()) if path.is_file() else {}
     if stem not in record.get("seconds", {}):
         return "a few minutes"
-    count = max(1, round(record["seconds"][stem] / 60))
+    seconds = record["seconds"][stem]
+    if seconds < 45:
+        return f"about {max(10, round(seconds, -1))} seconds ({record['device']})"
+    count = round(seconds / 60)
     return f"about {count} minute{'s' if count > 1 else ''} ({record['device']})"
 
 
@@ -191,6 +194,14 @@ def executed(notebook: nbformat.NotebookNode) -> bool:
     return counts == list(range(1, len(counts) + 1))
 
 
+def written(notebook: nbformat.NotebookNode) -> list[tuple]:
+    """Return what the source decides of each cell, all but its outputs."""
+    return [
+        (c.id, c.cell_type, c.source, c.metadata.get("tags", []))
+        for c in notebook.cells
+    ]
+
+
 def stale(stem: str) -> str | None:
     """Say what is wrong with the committed notebook, or return None."""
     old, new = existing(stem), compose(stem)
@@ -198,9 +209,7 @@ def stale(stem: str) -> str | None:
         return f"notebooks/{stem}.ipynb is missing"
     if old.metadata.get(KEY) != new.metadata[KEY]:
         return f"notebooks/{stem}.ipynb was built from another source"
-    if [(c.id, c.cell_type, c.source) for c in old.cells] != [
-        (c.id, c.cell_type, c.source) for c in new.cells
-    ]:
+    if written(old) != written(new):
         return f"notebooks/{stem}.ipynb was edited by hand"
     if not executed(old):
         return f"notebooks/{stem}.ipynb was not executed from top to bottom"

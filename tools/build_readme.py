@@ -24,8 +24,9 @@ WORDS = {
         "8s | within 4 px of the outline | best its grid can hold | cat, dog or "
         "background |",
         "seeds": "3 seeds within",
-        "photos": "{photos} test photos of 3 of 37 breeds, networks trained on 300 "
-        "photographs at {size} px, blocks 3 to 5 and a slim head in bfloat16; "
+        "photos": "{photos} test photos of {breeds} of 37 breeds, networks trained on "
+        "{learned} photographs at {size} px, blocks 3 to 5 and a slim head in "
+        "{precision}; "
         "{device}; TensorFlow {tensorflow}, Keras {keras}. "
         "Commands: `make results`, `tools.evaluate`, `tools.ceilings`.",
         "speed": "| what | measured | shown in |",
@@ -50,9 +51,9 @@ WORDS = {
         "segmentation": "| 网络 | 三类平均 IoU | 与 8s 训练同样久 | "
         "距轮廓 4 像素以内 | 该步幅网格的上限 | 猫、狗或背景 |",
         "seeds": "3 个种子最大相差",
-        "photos": "测试照片 {photos} 张，37 个品种中的 3 个；"
-        "网络在 300 张照片上以 {size} 像素训练"
-        "（第 3 至 5 块和一个精简的预测头，bfloat16）；{device}；"
+        "photos": "测试照片 {photos} 张，37 个品种中的 {breeds} 个；"
+        "网络在 {learned} 张照片上以 {size} 像素训练"
+        "（第 3 至 5 块和一个精简的预测头，{precision}）；{device}；"
         "TensorFlow {tensorflow}，Keras {keras}。命令：`make results`、"
         "`tools.evaluate`、`tools.ceilings`。",
         "speed": "| 内容 | 实测 | 所在笔记本 |",
@@ -92,8 +93,14 @@ def segmentation(words: dict[str, str]) -> str:
             f"{species[stage]['mean_iou']:.3f} |"
         )
     made = trimap | trimap["versions"]
+    if made["network"]["fc_units"] != 512:
+        raise ValueError("The sentence below the table speaks of a slim head; mend it.")
+    count, breeds = re.match(r"(\d+) photographs, (\d+) of", made["data"]).groups()
     about = words["photos"].format(
         photos=found["photos"],
+        learned=int(count) - found["photos"],
+        breeds=breeds,
+        precision=made["precision"].removeprefix("mixed_"),
         size=made["image_size"],
         device=device(words, made),
         tensorflow=made["tensorflow"],

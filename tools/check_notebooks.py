@@ -58,7 +58,7 @@ def structure(notebook) -> Iterator[str]:
     if "**Predict**" not in text(notebook):
         yield "no **Predict** line before a surprise"
     if not 3 <= text(notebook).count("<details>") <= 6:
-        yield "3 to 5 questions with folded answers"
+        yield "3 to 6 questions with folded answers"
     # The address of a link is not read.
     words = len(re.findall(r"\w+", re.sub(r"\]\([^)]*\)", "]", text(notebook))))
     if not WORDS[0] <= words <= WORDS[1]:
@@ -86,7 +86,7 @@ def cells(notebook) -> Iterator[str]:
         if "parameters" in tags(cell):
             yield from parameters(cell)
     if lengths and not 3 <= statistics.median(lengths) <= 9:
-        yield f"median cell of {statistics.median(lengths):.0f} lines, not 4 to 8"
+        yield f"median cell of {statistics.median(lengths):.0f} lines, not 3 to 9"
     kinds = "".join(
         "s" if "setup" in tags(c) or "provenance" in tags(c) else c.cell_type[0]
         for c in notebook.cells
@@ -96,7 +96,7 @@ def cells(notebook) -> Iterator[str]:
 
 
 def parameters(cell) -> Iterator[str]:
-    """The parameters cell: upper-case names alone, each line with a comment."""
+    """The parameters cell: upper-case names alone."""
     for node in ast.walk(ast.parse(cell.source)):
         stored = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
         if stored and not node.id.isupper():

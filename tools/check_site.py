@@ -270,6 +270,8 @@ def main() -> int:
         stop("there is no build/site; build it first: make site")
     pages = [SEARCH if page == "search.html" else page for page in pages]
     pages = [p for p in pages if not only or any(part in p for part in only)]
+    if not pages:
+        stop(f"no page has {' or '.join(only)} in its path")
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         stop(

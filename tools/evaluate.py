@@ -12,6 +12,7 @@ the one named before it. With --out the figures go to results/NAME.json.
 import argparse
 import functools
 import itertools
+import json
 import pathlib
 import re
 import sys
@@ -22,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from data.synthetic_pets import drawing
 from utils import environment, metrics, pet_records, pets, predict
 
 WIDTHS = (1, 2, 4, 8, 16)  # of the bands along the outline, in the network's pixels
@@ -225,7 +227,9 @@ def figures(tally: Tally, known: list[dict]) -> dict:
         },
         "wrong_by_distance": (wrong / np.maximum(everything, 1)).tolist(),
         "groups": by_group,
-        "errors": {kind: tally.errors.count(kind) for kind in set(tally.errors)},
+        "errors": {
+            kind: tally.errors.count(kind) for kind in sorted(set(tally.errors))
+        },
         "worst": [
             {
                 "photo": known[index]["file_name"],
@@ -240,6 +244,8 @@ def figures(tally: Tally, known: list[dict]) -> dict:
 def photographs(arguments: argparse.Namespace, image_size: int):
     """Yield what is known of each photo, at its own size and at the network's."""
     table = pets.class_table(arguments.task)
+    drawn = arguments.dataset == "synthetic_pets"  # eight furs, not Oxford's breeds
+    breeds = drawing.BREEDS if drawn else pets.LABEL_NAMES["breed"]
     examples = pets.load_examples(
         arguments.dataset, arguments.split, task=arguments.task
     )
@@ -251,7 +257,7 @@ def photographs(arguments: argparse.Namespace, image_size: int):
         pet = np.isin(example["trimap"].numpy(), (1, 3))
         yield {
             "file_name": example["file_name"].numpy().decode(),
-            "breed": pets.LABEL_NAMES["breed"][int(example["label"])],
+            "breed": breeds[int(example["label"])],
             "share": pet.mean(),
             "cut": any(edge.any() for edge in (pet[0], pet[-1], pet[:, 0], pet[:, -1])),
             "mask": example["mask"].numpy(),
@@ -343,6 +349,9 @@ def parsed() -> argparse.Namespace:
         parser.error(
             f"--out is {arguments.out}: give a plain name, letters and digits."
         )
+    taken = environment.ROOT / "results" / f"{arguments.out}.json"
+    if taken.is_file() and "networks" not in json.loads(taken.read_text()):
+        parser.error(f"--out: {taken.name} holds something else; give another name.")
     return arguments
 
 

@@ -102,6 +102,19 @@ def table(outcomes: list[Outcome]) -> str:
     return "\n".join(lines)
 
 
+def parameter(words: str) -> object:
+    """Return what a value on the command line means: a number, a list, a path."""
+    value = yaml.safe_load(words)
+    if not isinstance(value, str):
+        return value
+    if pathlib.Path(value).exists():
+        # A path is meant from where the command was typed, not from notebooks/.
+        return str(pathlib.Path(value).resolve())
+    with contextlib.suppress(ValueError):
+        return float(value)  # YAML takes 1e-3 for a word
+    return value
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Execute the notebooks in order.")
     parser.add_argument(
@@ -120,11 +133,7 @@ def main() -> int:
         paths = [p for p in paths if p.name.startswith(tuple(arguments.only))]
     if not paths:
         parser.error(f"no notebook begins with {' or '.join(arguments.only or [])}")
-    parameters = {name: yaml.safe_load(value) for name, value in arguments.p}
-    for name, value in parameters.items():
-        if isinstance(value, str) and pathlib.Path(value).exists():
-            # A path is meant from where the command was typed, not from notebooks/.
-            parameters[name] = str(pathlib.Path(value).resolve())
+    parameters = {name: parameter(words) for name, words in arguments.p}
     known = set().union(
         *(parameter_names(nbformat.read(p, as_version=4)) for p in paths)
     )

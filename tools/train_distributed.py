@@ -237,6 +237,8 @@ def set_up(arguments: argparse.Namespace, workers: list[str], worker: int):
     }
     settings["dataset"] = pathlib.Path(arguments.dataset).name
     settings["steps"] = len(dataset)
+    names = "\n".join(dataset.passes.file_names)
+    settings["photos"] = hashlib.sha256(names.encode()).hexdigest()[:16]
     done = restored(arguments.out, settings, model=model, optimizer=optimizer)
     if not agree(strategy, f"{settings} {int(done.epoch)}"):
         raise ValueError(

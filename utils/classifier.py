@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from utils import environment, pets, vgg16
+from utils import environment, pet_records, pets, vgg16
 
 WINDOW = 224  # side in pixels of what the classifier looks at
 CLASS_NAMES = pets.CLASS_NAMES["species"]
@@ -142,11 +142,12 @@ def fit_head(head: keras.Model, features, labels, *, epochs: int) -> list[float]
 def cached(dataset: str) -> pathlib.Path:
     """Return where the classifier trained on `dataset` is kept.
 
-    The name holds a hash of the code it depends on: changed code never finds old
-    weights.
+    The name holds a hash of the code it depends on, and the state of a folder: changed
+    code or photos never find old weights.
     """
     source = environment.source_hash(*DEPENDS_ON)
-    key = hashlib.sha256(f"{dataset}{source}".encode()).hexdigest()[:12]
+    data = pet_records.prepared_path(dataset, None, "stop")
+    key = hashlib.sha256(f"{data}{source}".encode()).hexdigest()[:12]
     return environment.CACHE / "models" / f"classifier-{key}.weights.h5"
 
 

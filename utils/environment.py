@@ -20,14 +20,14 @@ CACHE = ROOT / "data" / "cache"
 
 
 def on_gpu() -> bool:
-    """Return whether TensorFlow sees a GPU. Introduced in notebook 01."""
+    """Return whether TensorFlow sees a GPU. Introduced in notebook 00."""
     return bool(tf.config.list_physical_devices("GPU"))
 
 
 def device_name() -> str:
     """Name the device that computes, for example `CPU, 2 cores`.
 
-    Introduced in notebook 01.
+    Introduced in notebook 00.
     """
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
@@ -58,7 +58,7 @@ def prepare(seed: int, deterministic: bool = False) -> str:
     Returns:
         One line naming the device and the versions.
 
-    Introduced in notebook 01.
+    Introduced in notebook 00.
 
     """
     for gpu in tf.config.list_physical_devices("GPU"):
@@ -117,7 +117,10 @@ def source_hash(*patterns: str) -> str:
                 documented = ast.FunctionDef | ast.ClassDef | ast.Module
                 if isinstance(node, documented) and ast.get_docstring(node) is not None:
                     node.body = node.body[1:]
-            digest.update(ast.dump(tree).encode())
+            # Python 3.12 and 3.13 each write the same tree in another way.
+            whole = {"show_empty": True} if sys.version_info >= (3, 13) else {}
+            text = ast.dump(tree, **whole)
+            digest.update(text.replace(", type_params=[]", "").encode())
     return digest.hexdigest()[:16]
 
 
@@ -130,7 +133,7 @@ def results(name: str) -> dict:
     Raises:
         FileNotFoundError: when nothing of that name was measured.
 
-    Introduced in notebook 01.
+    Introduced in notebook 00.
     """
     path = ROOT / "results" / f"{name}.json"
     if not path.is_file():
@@ -193,7 +196,10 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def command() -> str:
-    """Return the running command as a reader would type it, without absolute paths."""
+    """Return the running command as a reader would type it.
+
+    Paths in the checkout and beside it are relative; others stay as they are.
+    """
     words = [word.replace(f"{ROOT.parent}/", "../") for word in sys.argv[1:]]
     module = pathlib.Path(sys.argv[0]).resolve().relative_to(ROOT).with_suffix("")
     return " ".join(["python -m", ".".join(module.parts), *words])

@@ -121,7 +121,7 @@ def build(
     Source: Long, Shelhamer, Darrell: Fully convolutional networks for semantic
     segmentation, CVPR 2015, sections 3 and 4.
 
-    Introduced in notebook 05.
+    Introduced in notebook 04.
     """
     _check(variant, num_classes, fc_units, fc_kernel, upsampling, weights)
     image = keras.Input((None, None, 3), name="image")

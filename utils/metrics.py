@@ -197,7 +197,7 @@ def outline_distance(mask: np.ndarray) -> np.ndarray:
         Float32 (H, W): pixels from the nearest pixel of another class, 1 right at the
         outline; infinite where there is no other class.
 
-    Introduced in notebook 05.
+    Introduced in notebook 04.
     """
     distance = np.full(mask.shape, np.inf, np.float32)
     for class_id in np.unique(mask):

@@ -39,7 +39,7 @@ def show(figure: Figure, alt: str, *, photo: bool = False) -> None:
         alt: what it shows, for people who do not see it.
         photo: whether photographs fill it; then it is stored as JPEG instead of PNG.
 
-    Introduced in notebook 01.
+    Introduced in notebook 00.
 
     """
     kind = "jpeg" if photo else "png"
@@ -57,7 +57,7 @@ def picture(name: str, alt: str) -> None:
         name: file name, ending in .jpg or .svg.
         alt: what it shows, for people who do not see it.
 
-    Introduced in notebook 01.
+    Introduced in notebook 00.
 
     """
     path = environment.ROOT / "notebooks" / "figures" / name
@@ -76,7 +76,7 @@ def grid(rows: int, columns: int, *, size: float = 2.4, aspect: float = 1.0):
         size: width of one cell in inches.
         aspect: height of one cell in widths.
 
-    Introduced in notebook 01.
+    Introduced in notebook 00.
 
     """
     figure, axes = plt.subplots(
@@ -114,7 +114,7 @@ def curves(figure_size: tuple[float, float] = (7.0, 3.2), columns: int = 1):
 def photo(image) -> np.ndarray:
     """Return an image (H, W, 3) in 0..255 of any dtype as uint8, ready for `imshow`.
 
-    Introduced in notebook 01.
+    Introduced in notebook 00.
     """
     return np.clip(np.asarray(image), 0, 255).round().astype(np.uint8)
 

@@ -124,14 +124,19 @@ def load(path: str | os.PathLike) -> keras.Model:
             f"({reason[0][:200]}); take an undamaged file without code in it."
         ) from error
     inputs, outputs = model.inputs, model.outputs
+    if len(outputs) != 1:
+        raise ValueError(
+            f"{path} has {len(outputs)} outputs, one for each map of logits; take a "
+            "network with a single one, an 8s for example."
+        )
     if (
         [len(one.shape) for one in (*inputs, *outputs)] != [4, 4]
         or inputs[0].shape[-1] != 3
         or None not in inputs[0].shape[1:3]
     ):
         raise ValueError(
-            f"{path} does not turn photos (B, H, W, 3) into logits (B, H, W, C); take "
-            "one of the networks of utils.fcn."
+            f"{path} does not turn photos (B, H, W, 3) of any size into logits "
+            "(B, H, W, C); take one of the networks of utils.fcn."
         )
     return model
 

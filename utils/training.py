@@ -243,7 +243,7 @@ def fit(
         FloatingPointError: when loss or weights are NaN; it names the batch's files.
         OSError: when a checkpoint cannot be written.
 
-    Introduced in notebook 04.
+    Introduced in notebook 05.
     """
     names = list(model.output) if isinstance(model.output, dict) else None
     num_classes = (model.output["s8"] if names else model.output).shape[-1]
@@ -257,7 +257,7 @@ def fit(
             AdamW(schedule, backbone_factor, weight_decay=weight_decay),
             loss={name: loss for name in names} if names else loss,
             metrics={"s8": [metric]} if names else [metric],
-            # XLA, Keras's default, is slower on a CPU: see benchmarks/train_step.py.
+            # XLA is slower on a CPU: see benchmarks/train_step.py.
             jit_compile="auto" if environment.on_gpu() else False,
         )
         model.optimizer.build(model.trainable_variables)

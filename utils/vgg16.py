@@ -238,7 +238,7 @@ def feature_spread(model: keras.Model) -> dict[str, float]:
         channels, on the cat of scikit-image resized to the model's input size (224 px
         where it takes any).
 
-    Introduced in notebook 05.
+    Introduced in notebook 04.
     """
     size = tuple(side or 224 for side in model.input_shape[1:3])
     cat = np.float32(skimage.data.chelsea())[None]  # (1, 300, 451, 3)

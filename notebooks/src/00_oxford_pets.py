@@ -128,9 +128,9 @@ plots.show(figure, "A photo, and the pixels with value 1, 2 and 3", photo=True)
 # %% [markdown]
 # 1 is the pet, 2 the background, 3 the ring along the outline. The data set's own
 # `annotations/README` says so too. A widely read tutorial swaps two of them in its text,
-# and much code that was copied from it trains on a "background" that is a three-pixel
-# ring. So do not believe a page, this one included: ask the data. A ring is thin, so
-# nearly all of its pixels have a neighbour of another class.
+# and much code that was copied from it trains on a "background" that is a thin
+# ring. So do not believe a page, this one included: ask the data. A ring is thin, so far
+# more of its pixels lie near another class.
 
 
 # %%
@@ -232,7 +232,7 @@ rounded = np.round(blended)
 invented = rounded != nearest
 inside = (rounded == 2) & (nearest != 2)
 print(f"{invented.mean():.1%} of all pixels changed class")
-print(f"{inside.sum()} pixels became background although none of that was there")
+print(f"{inside.sum()} of these pixels became background")
 lost = 1 - (rounded == 3).sum() / (nearest == 3).sum()
 print(f"{lost:.0%} of the border is gone")
 
@@ -289,8 +289,8 @@ assert all(in_validation(name) for name in held_out)
 # %% [markdown]
 # ## 6. The input pipeline
 #
-# `pets.load` is what training uses: batches of photos at the network's size, float32 RGB
-# from 0 to 255, and masks of ids.
+# `pets.load` is what training uses: batches of photos of one size, float32 RGB from 0 to
+# 255, and masks of ids, with 255 beyond a photo's edge.
 
 # %%
 train = pets.load(

