@@ -160,3 +160,26 @@ def test_the_sizes_for_a_gpu_train_and_fit_into_16_gb(policy):
     assert found["one"] < found["sixteen"] < 16 * 0.67  # a third left as a margin
     # Three networks of 0.5 GB and their optimisers are alive at the end.
     assert found["one"] < found["measured"] < 16
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux inherits it")
+def test_peak_memory_is_the_process_s_own():
+    """Not that of a larger parent; and what was held once counts when it is gone."""
+    child = (
+        "from utils import hardware\n"
+        "before = hardware.peak_memory()\n"
+        "held = b'x' * 700_000_000\n"
+        "del held\n"
+        "print(before, hardware.peak_memory())\n"
+    )
+    parent = (
+        "import subprocess, sys\n"
+        "held = b'x' * 2_500_000_000\n"
+        "del held\n"
+        f"subprocess.run([sys.executable, '-c', {child!r}], check=True)\n"
+    )
+    command = [sys.executable, "-c", parent]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    before, after = map(float, done.stdout.split())
+    assert 0.01 < before < 2
+    assert 0.4 < after - before < 0.9

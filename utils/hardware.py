@@ -99,9 +99,10 @@ def peak_memory() -> float:
     if sys.platform == "win32":
         return float("nan")  # Windows does not tell without another package
     status = pathlib.Path("/proc/self/status")
-    if status.is_file():  # Linux: getrusage would begin with the parent's peak
-        most = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]
-        return int(most) * 1024 / 1e9
+    held = status.is_file() and re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+    if held:  # Linux, where getrusage begins with the parent's peak
+        return int(held[1]) * 1024 / 1e9
     import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e9  # macOS: bytes
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most * (1 if sys.platform == "darwin" else 1024) / 1e9
