@@ -1,5 +1,7 @@
 """The evaluation tool against scikit-learn and plain loops, and what it refuses."""
 
+import argparse
+import itertools
 import json
 import sys
 import zipfile
@@ -251,6 +253,14 @@ def test_wrong_usage(words, model, tmp_path, monkeypatch):
     with pytest.raises(SystemExit) as stopped:
         run(monkeypatch, tmp_path, "--model", model, *words)
     assert stopped.value.code == 2
+
+
+def test_drawn_pets_are_not_called_by_oxford_s_breeds():
+    arguments = argparse.Namespace(
+        dataset="synthetic_pets", split="test", task="trimap"
+    )
+    for one in itertools.islice(evaluate.photographs(arguments, 32), 16):
+        assert one["file_name"].startswith(one["breed"])
 
 
 def test_results_of_another_kind_are_kept(model, tmp_path, monkeypatch, capsys):
