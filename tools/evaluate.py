@@ -12,9 +12,7 @@ the one named before it. With --out the figures go to results/NAME.json.
 import argparse
 import functools
 import itertools
-import json
 import pathlib
-import re
 import sys
 import time
 
@@ -24,6 +22,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from data.synthetic_pets import drawing
+from tools import reproduce
 from utils import environment, metrics, pet_records, pets, predict
 
 WIDTHS = (1, 2, 4, 8, 16)  # of the bands along the outline, in the network's pixels
@@ -345,13 +344,8 @@ def parsed() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.image_size is not None and arguments.image_size < 1:
         parser.error("--image-size: give a whole number from 1 up.")
-    if arguments.out and not re.fullmatch(r"[A-Za-z0-9][\w-]*", arguments.out):
-        parser.error(
-            f"--out is {arguments.out}: give a plain name, letters and digits."
-        )
-    taken = environment.ROOT / "results" / f"{arguments.out}.json"
-    if taken.is_file() and "networks" not in json.loads(taken.read_text()):
-        parser.error(f"--out: {taken.name} holds something else; give another name.")
+    if arguments.out:
+        reproduce.check_out(parser, arguments.out, "networks")
     return arguments
 
 

@@ -123,6 +123,15 @@ def out_of_order(seeds: dict[str, dict]) -> list[str]:
     return problems
 
 
+def check_out(parser: argparse.ArgumentParser, name: str, key: str) -> None:
+    """End with a sentence when results/`name`.json cannot be a result with `key`."""
+    if not re.fullmatch(r"[A-Za-z0-9][\w-]*", name):
+        parser.error(f"--out is {name}: give a plain name, letters and digits.")
+    taken = environment.ROOT / "results" / f"{name}.json"
+    if taken.is_file() and key not in json.loads(taken.read_text()):
+        parser.error(f"--out: {taken.name} holds something else; give another name.")
+
+
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train and score 32s, 16s and 8s.")
     parser.add_argument("--dataset", default="synthetic_pets", help="as in pets.load")
@@ -155,13 +164,8 @@ def parsed() -> argparse.Namespace:
             parser.error(f"--{option}: give whole numbers from {least} up.")
     if max(arguments.seeds) > 10_000_000:
         parser.error("--seeds: give numbers up to 10000000.")
-    if arguments.out and not re.fullmatch(r"[A-Za-z0-9][\w-]*", arguments.out):
-        parser.error(
-            f"--out is {arguments.out}: give a plain name, letters and digits."
-        )
-    taken = environment.ROOT / "results" / f"{arguments.out}.json"
-    if taken.is_file() and "seeds" not in json.loads(taken.read_text()):
-        parser.error(f"--out: {taken.name} holds something else; give another name.")
+    if arguments.out:
+        check_out(parser, arguments.out, "seeds")
     return arguments
 
 

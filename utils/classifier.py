@@ -177,8 +177,9 @@ def trained(dataset: str) -> keras.Model:
     Introduced in notebook 01.
     """
     model = vgg16.build(len(CLASS_NAMES))
-    if cached(dataset).is_file():
-        model.load_weights(cached(dataset))
+    path = cached(dataset)
+    if path.is_file():
+        model.load_weights(path)
         return model
     vgg16.load_imagenet_weights(model)
     images, labels = patches(dataset, "train", 128)
