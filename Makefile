@@ -1,25 +1,31 @@
 # Everything here also runs without make: python tools/bootstrap.py, then python -m tools.NAME
 PYTHON ?= python3
-IN_VENV = .venv/bin/python
+IN_VENV := $(if $(filter Windows_NT,$(OS)),.venv/Scripts/python.exe,.venv/bin/python)
 PHOTOS ?= ../shared/oxford-pets-sample
 PRECISION ?= mixed_bfloat16
 
-.PHONY: run test test-long lab notebooks site check-site results benchmarks export clean
+.PHONY: run check test tests test-long lab notebooks site check-site results benchmarks export clean
 
 run: ## install, execute all notebooks at the size that fits this machine, show a table
 	@$(PYTHON) tools/bootstrap.py requirements.txt
 	@$(IN_VENV) -m tools.run_notebooks
 
-test: ## install, lint, spelling, then all tests, the notebooks executed among them
+check: TESTS = # the fast ones alone
+check: tests ## install, lint, spelling, then the fast tests: two to three minutes
+
+test: TESTS = --slow
+test: tests ## the same with all tests, the notebooks executed among them
+
+tests:
 	@$(PYTHON) tools/bootstrap.py requirements.txt requirements-site.txt requirements-dev.txt
 	$(IN_VENV) -m ruff check .
 	$(IN_VENV) -m ruff format --check .
 	$(IN_VENV) -m codespell_lib
-	$(IN_VENV) -m pytest
+	$(IN_VENV) -m pytest $(TESTS)
 
 test-long: ## the full forms of the tests that `make test` runs in a short form
 	@$(PYTHON) tools/bootstrap.py requirements.txt requirements-site.txt requirements-dev.txt
-	$(IN_VENV) -m pytest --long
+	$(IN_VENV) -m pytest --slow --long
 
 lab: ## JupyterLab in the notebooks' folder
 	@$(PYTHON) tools/bootstrap.py requirements.txt

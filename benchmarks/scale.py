@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from tools import probe as probes
 from utils import environment, metrics, pets, predict
 
 SIZES = (80, 120, 160, 240, 320, 480)  # side of the square, in pixels
@@ -54,6 +55,13 @@ def measured(model, examples: list[dict]) -> dict[str, dict[str, float]]:
     }
 
 
+def probe(table: dict) -> dict[str, str]:
+    """Score a made network on made photos, as `tools.probe` asks."""
+    with probes.made_data() as folder:
+        examples = list(pets.load_examples(folder, "test").as_numpy_iterator())
+        return probes.flat(measured(probes.colours(), examples))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -83,7 +91,7 @@ def main() -> int:
         "task": task,
         "trained_at": known.image_size,
         "mean_iou": measured(model, examples),
-        "source": environment.source_hash("benchmarks/scale.py"),
+        "probe": probes.of("scale", {}),
     }
     for name, row in figures["mean_iou"].items():
         print(f"{name:10}", *(f"{size}: {value:.3f} " for size, value in row.items()))

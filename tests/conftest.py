@@ -1,5 +1,6 @@
-"""Fixtures for all tests."""
+"""Fixtures for all tests; which of them run, and where."""
 
+import gc
 import os
 import pathlib
 
@@ -10,19 +11,36 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SAMPLE = ROOT.parent / "shared" / "oxford-pets-sample"
+TIERS = {"slow": "make test", "long": "make test-long"}
 
 
 def pytest_addoption(parser):
-    parser.addoption("--long", action="store_true", help="run the full forms too")
+    for tier, command in TIERS.items():
+        parser.addoption(f"--{tier}", action="store_true", help=f"as {command}")
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("--long"):
-        return
-    skip = pytest.mark.skip(reason="full form: make test-long")
-    for item in items:
-        if "long" in item.keywords:
-            item.add_marker(skip)
+    """Leave out what was not asked for; let what takes longest begin first."""
+
+    def wanted(item):
+        return all(config.getoption(t) or t not in item.keywords for t in TIERS)
+
+    config.hook.pytest_deselected(items=[item for item in items if not wanted(item)])
+    items[:] = sorted(filter(wanted, items), key=lambda item: "page" not in item.name)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_of_a_module():
+    """Let go of the networks and pictures of a module when its last test is over."""
+    yield
+    import keras
+
+    from utils import pet_records
+
+    keras.utils.clear_session()
+    for kept in (pet_records.stored, pet_records.split_of):
+        kept.cache_clear()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

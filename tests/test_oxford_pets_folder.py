@@ -5,7 +5,6 @@ import gzip
 import logging
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -580,6 +579,7 @@ def test_a_photo_of_twelve_megapixels_from_a_phone(folder, prepare):
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(
     folder, prepare, tmp_path, source
 ):
+    resource = pytest.importorskip("resource")
     noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3), np.uint8)
     official_folder.save_photo(folder / "images" / "dog_1.jpg", noise, quality=100)
     mask = np.full((300, 300), 2, np.uint8)

@@ -1,18 +1,15 @@
 """Anybody's photos, from the shell: read upright or refused, written whole."""
 
 import contextlib
-import fcntl
 import io
 import json
 import os
-import pty
 import re
 import signal
 import statistics
 import struct
 import subprocess
 import sys
-import termios
 import time
 import zipfile
 import zlib
@@ -515,6 +512,7 @@ def test_a_disk_that_fills_up_is_a_refusal_and_leaves_nothing(
 
 def on_a_terminal(*words) -> tuple[int, str]:
     """Run the command line with a terminal for its stderr; return status and text."""
+    fcntl, pty, termios = map(pytest.importorskip, ("fcntl", "pty", "termios"))
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
     command = [sys.executable, "-m", "utils.predict", *(str(word) for word in words)]

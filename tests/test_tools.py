@@ -15,7 +15,6 @@ from tools import (
     check_notebooks,
     run_notebooks,
 )
-from utils import environment
 
 STEMS = list(build_notebooks.titles())
 
@@ -247,27 +246,3 @@ def test_bootstrap_mends_a_half_made_environment(checkout):
     (checkout / ".venv" / "bin" / "python").write_text("killed half-way")
     bootstrap.install(["requirements.txt"])
     assert (checkout / ".venv" / "installed-requirements.txt").is_file()
-
-
-def test_source_hash_sees_code_and_overlooks_words(tmp_path, monkeypatch):
-    monkeypatch.setattr(environment, "ROOT", tmp_path)
-    file = tmp_path / "a.py"
-
-    def hashed(text):
-        file.write_text(text)
-        return environment.source_hash("*.py")
-
-    code = "def f(x):\n    return x + 1\n"
-    first = hashed(code)
-    assert hashed("# why\n" + code.replace(":\n", ':\n    """Words."""\n')) == first
-    assert hashed(code.replace("1", "2")) != first
-    with pytest.raises(FileNotFoundError, match=r"b\.py fits no file"):
-        environment.source_hash("b.py")
-
-
-def test_source_hash_is_the_same_in_every_python(tmp_path, monkeypatch):
-    """Python 3.12 and 3.13 write trees in other ways; this is what 3.11 made."""
-    monkeypatch.setattr(environment, "ROOT", tmp_path)
-    code = "class A:\n    pass\n\n\ndef f(x, *, y=()):\n    return print(x, y)\n"
-    (tmp_path / "a.py").write_text(code)
-    assert environment.source_hash("a.py") == "f777674bf8e09d72"

@@ -1,12 +1,15 @@
 """Loss, optimiser, frozen backbone and cache, against NumPy and against themselves."""
 
+import os
+
 import keras
 import numpy as np
 import official_folder
 import pytest
 import tensorflow as tf
+from PIL import Image
 
-from utils import environment, fcn, pets, training, vgg16
+from utils import environment, fcn, pet_records, pets, training, vgg16
 
 SLIM = {"fc_units": 16, "fc_kernel": 1, "weights": None}
 
@@ -226,6 +229,33 @@ def test_trained_keeps_each_stage_and_trains_none_twice(folder, data, monkeypatc
     assert len(fits) == 4
     with pytest.raises(ValueError, match="Variant '8' is unknown"):
         training.trained("8", folder)
+
+
+def test_trained_knows_a_data_set_by_its_content(tmp_path, monkeypatch):
+    """Not by its name, its place or its files' dates."""
+    monkeypatch.setattr(environment, "CACHE", tmp_path)
+    monkeypatch.setattr(pet_records, "CACHE", tmp_path)
+    monkeypatch.setattr(vgg16, "load_imagenet_weights", lambda model: None)
+    fits = []
+    monkeypatch.setattr(training, "fit", lambda *args, **options: fits.append(1))
+    small = {"image_size": 32, "epochs": 1}
+    here, there = (tmp_path / name / "pets" for name in ("here", "there"))
+    for folder in (here, there):
+        official_folder.make(folder)
+    for image in (here / "images").iterdir():
+        os.utime(image, (1, 1))
+    monkeypatch.chdir(tmp_path / "here")
+    training.trained("32s", "pets", **small)
+    training.trained("32s", there, **small)
+    assert len(fits) == 1
+    # One mask of the other folder changes; both are called by the same relative name.
+    mask = min((there / "annotations" / "trimaps").iterdir())
+    Image.fromarray(official_folder.trimap(7)).save(mask)
+    monkeypatch.chdir(tmp_path / "there")
+    training.trained("32s", "pets", **small)
+    assert len(fits) == 2
+    training.trained("32s", here, **small)
+    assert len(fits) == 2
 
 
 def test_trained_fine_tunes_everything_on_a_gpu(folder, data, monkeypatch):

@@ -60,8 +60,7 @@ def titles() -> dict[str, str]:
     """Return stem -> title of every main notebook, in reading order."""
     found = {}
     for path in sorted(SOURCES.glob("[0-9][0-9]_*.py")):
-        first = jupytext.read(path).cells[0].source.splitlines()[0]
-        found[path.stem] = first.removeprefix("# ").strip()
+        found[path.stem] = re.search(r"^# # (.+)$", path.read_text(), re.M)[1].strip()
     return found
 
 

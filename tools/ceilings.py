@@ -14,6 +14,7 @@ import sys
 import numpy as np
 
 from tools import evaluate
+from tools import probe as probes
 from utils import ceilings, environment, metrics, pet_records, pets
 
 STRIDES = (32, 16, 8)
@@ -57,6 +58,13 @@ def measure(arguments: argparse.Namespace, task: str) -> dict:
     return found
 
 
+def probe(table: dict) -> dict[str, str]:
+    """Measure made masks, as `tools.probe` asks."""
+    arguments = argparse.Namespace(split="test", image_size=probes.SIZE)
+    with probes.made_data() as arguments.dataset:
+        return probes.flat({task: measure(arguments, task) for task in table["tasks"]})
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measure ceilings of coarse grids.")
     parser.add_argument("--dataset", default="synthetic_pets", help="as in pets.load")
@@ -78,6 +86,7 @@ def main() -> int:
             "ranges": evaluate.RANGES,
             "tasks": {task: measure(arguments, task) for task in arguments.tasks},
         }
+        figures["probe"] = probes.of("ceilings", figures)
         path = environment.write_results("ceilings", figures)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -19,6 +19,7 @@ import keras
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
+from tools import probe as probes
 from utils import classifier, environment, pets, vgg16
 
 
@@ -34,6 +35,25 @@ def wilson(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
 def cat_or_dog(head: keras.Model, features) -> np.ndarray:
     """Return 1 for cat and 2 for dog; the background class is left out."""
     return head.predict(features, verbose=0)[:, 1:].argmax(-1) + 1
+
+
+def probe(table: dict) -> dict[str, str]:
+    """Look at patches and at two epochs of a small head, as `tools.probe` asks."""
+    with probes.made_data() as folder:
+        images, labels = classifier.patches(folder, "trainval", 5, seed=table["seed"])
+    inputs = keras.Input((2, 2, 8))
+    x = keras.layers.Flatten()(inputs)
+    x = keras.layers.Dense(8, activation="relu", name="fc1")(x)
+    head = keras.Model(inputs, keras.layers.Dense(3, name="predictions")(x))
+    probes.fill(head)
+    features = probes.numbers((15, 2, 2, 8), "features")
+    return {
+        "patches order": probes.words(labels.tolist()),
+        "patches inputs": probes.words(probes.moments(images)),
+        "head steps": probes.words(
+            classifier.fit_head(head, features, labels, epochs=2)
+        ),
+    }
 
 
 def main() -> int:
@@ -83,6 +103,7 @@ def main() -> int:
         "features_seconds": round(features_seconds),
         "seconds": round(time.perf_counter() - started),
     }
+    figures["probe"] = probes.of("cat_or_dog", figures)
     environment.write_results("cat_or_dog", figures)
     print(f"{right} of {total} right: {right / total:.1%}, {low:.1%} to {high:.1%}")
     return 0

@@ -22,6 +22,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from data.synthetic_pets import drawing
+from tools import probe as probes
 from tools import reproduce
 from utils import environment, metrics, pet_records, pets, predict
 
@@ -313,6 +314,13 @@ def paired(tallies: dict[str, Tally]) -> dict:
     return {"gains": gains}
 
 
+def probe(table: dict) -> dict[str, str]:
+    """Evaluate a made network on made photos, as `tools.probe` asks."""
+    arguments = argparse.Namespace(split="trainval", task=table["task"])
+    with probes.made_data() as arguments.dataset:
+        return probes.flat(evaluate({"colours": probes.colours()}, arguments, 48))
+
+
 def table(found: dict, task: str) -> str:
     """Return the rows people compare."""
     lines = [
@@ -390,6 +398,7 @@ def main() -> int:
         found["seconds"] = round(time.perf_counter() - started, 1)
         print(table(found, arguments.task))
         if arguments.out:
+            found["probe"] = probes.of("evaluation_trimap", found)
             path = environment.write_results(arguments.out, found)
             print(f"results/{path.name}")
     except (ValueError, OSError) as error:

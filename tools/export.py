@@ -27,6 +27,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tools import probe as probes
 from utils import environment, metrics, pets, photos, predict, training
 
 NEEDS = {
@@ -122,9 +123,18 @@ def mean_iou(masks: np.ndarray, ids: np.ndarray, num_classes: int) -> float:
     return float(score.result()["mean_iou"])
 
 
-def source() -> str:
-    """Hash the code that makes the figures."""
-    return environment.source_hash("tools/export.py", "tools/run_exported.py")
+def probe(table: dict) -> dict[str, str]:
+    """Look at what needs no other package, as `tools.probe` asks: photos and scores."""
+    with probes.made_data() as folder:
+        one_by_one = pets.load(folder, "trainval", image_size=64, batch_size=1)
+        chosen = [image for image, _ in spread(one_by_one, 7)]
+    ids, masks = (np.int32(3 * probes.numbers((2, 9, 9), x)) for x in ("ids", "mask"))
+    network = in_float32(probes.colours())
+    return {
+        "photos order": probes.words(map(probes.number_of, chosen)),
+        "mean IoU scores": probes.words([mean_iou(masks, ids, 3)]),
+        "network logits": probes.words(probes.moments(network(np.stack(chosen)))),
+    }
 
 
 def problems(rows: dict[str, dict]) -> list[str]:
@@ -256,7 +266,7 @@ def compare(arguments: argparse.Namespace) -> list[str]:
         "calibration": described,
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "forms": rows,
-        "source": source(),
+        "probe": probes.of("export", {}),
     }
     path = environment.write_results(arguments.name, figures)
     print(f"results/{path.name}")

@@ -17,6 +17,7 @@ import tensorflow as tf
 from scipy import ndimage
 from sklearn.ensemble import RandomForestClassifier
 
+from tools import probe as probes
 from utils import environment, metrics, pets, training
 
 TASKS = ("trimap", "species")
@@ -86,6 +87,17 @@ def frozen_network(task: str, size: int) -> dict[str, float]:
     return {name: round(score["mean_iou"], 4) for name, score in scores.items()}
 
 
+def probe(table: dict) -> dict[str, str]:
+    """Look at the forest's inputs, the drawings, the training, for `tools.probe`."""
+    told = features(255 * probes.numbers((32, 32, 3), "picture"))
+    with probes.made_data() as folder, probes.watching(folder, "trimap") as seen:
+        training.trained("at_once", folder, image_size=probes.SIZE)
+    return seen[0] | {
+        "pixels inputs": probes.words(probes.moments(told[None])),
+        "pictures inputs": probes.pictures("test"),
+    }
+
+
 def scored(metric: metrics.SegmentationMetrics) -> dict[str, float]:
     """Return mean IoU and pixel accuracy, rounded."""
     result = metric.result()
@@ -114,6 +126,7 @@ def main() -> None:
             figures["frozen_network_160px"][task] = frozen_network(task, 160)
             for name, per_task in figures.items():
                 print(f"{task:8} {name}: {per_task[task]}", flush=True)
+    figures["probe"] = probes.of("judge_synthetic", figures)
     path = environment.write_results("judge_synthetic", figures)
     print("wrote", path.relative_to(environment.ROOT))
 

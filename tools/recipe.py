@@ -1,7 +1,7 @@
 """The recipe behind the tables: three stages, each grown from the one before.
 
-`tools.reproduce` runs it for several seeds and writes down what came of it. Everything
-that decides a figure is here and in `training.DEPENDS_ON`, and `source()` hashes that.
+`tools.reproduce` runs it for several seeds and writes down what came of it;
+`tools.probe` says whether it still does what the tables were made with.
 """
 
 import argparse
@@ -152,8 +152,3 @@ def controls(run: Run) -> dict[str, keras.Model]:
         )
         for number, name in enumerate(STAGES[:2], start=1)
     }
-
-
-def source() -> str:
-    """Hash the code the figures come from."""
-    return environment.source_hash(*training.DEPENDS_ON, "tools/recipe.py")

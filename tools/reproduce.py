@@ -29,7 +29,7 @@ import numpy as np
 import skimage.data
 import tensorflow as tf
 
-from tools import recipe
+from tools import probe, recipe
 from utils import environment, hardware, pets, plots, predict, training
 
 
@@ -169,10 +169,10 @@ def parsed() -> argparse.Namespace:
     return arguments
 
 
-def settings(arguments: argparse.Namespace) -> dict:
+def settings(arguments: argparse.Namespace, name: str) -> dict:
     """Return what decides the figures: equal settings, equal figures."""
     data, pictures = describe(arguments.dataset)
-    return {
+    found = {
         "device": environment.device_name(),
         "versions": environment.versions(),
         "dataset": pathlib.Path(arguments.dataset).name,
@@ -185,8 +185,8 @@ def settings(arguments: argparse.Namespace) -> dict:
         "precision": arguments.precision,
         "network": recipe.LARGE if environment.on_gpu() else recipe.SLIM,
         "recipe": "heads on a frozen backbone" if arguments.frozen else recipe.RECIPE,
-        "source": recipe.source(),
     }
+    return found | {"probe": probe.of(name, found)}
 
 
 def read_json(path: pathlib.Path) -> dict:
@@ -198,6 +198,13 @@ def read_json(path: pathlib.Path) -> dict:
         ) from error
 
 
+def same(before: dict, now: dict) -> bool:
+    """Tell whether two settings promise equal figures."""
+    probes = [one.get("probe", {}) for one in (before, now)]
+    rest = [{**one, "probe": None} for one in (before, now)]
+    return rest[0] == rest[1] and not probe.differences(*probes)
+
+
 def prepared(folder: pathlib.Path, wanted: dict, resume: bool) -> None:
     """Make the folder of a run; going on, see that it is the same run."""
     file = folder / "settings.json"
@@ -207,7 +214,7 @@ def prepared(folder: pathlib.Path, wanted: dict, resume: bool) -> None:
         if aside.exists():
             shutil.rmtree(aside)
         folder.rename(aside)
-    elif folder.exists() and not (file.is_file() and read_json(file) == wanted):
+    elif folder.exists() and not (file.is_file() and same(read_json(file), wanted)):
         raise ValueError(
             f"{folder.relative_to(environment.ROOT)} holds a run of other settings, "
             "data, code, versions or device; run without --resume to start anew."
@@ -229,7 +236,7 @@ def reproduce(arguments: argparse.Namespace) -> list[str]:
     keras.config.set_dtype_policy(arguments.precision)
     print(environment.prepare(arguments.seeds[0], deterministic=True), flush=True)
     name = arguments.out or f"{pathlib.Path(arguments.dataset).name}_{arguments.task}"
-    wanted = settings(arguments)
+    wanted = settings(arguments, name)
     folder = environment.ROOT / "build" / "models" / name
     prepared(folder, wanted, arguments.resume)
     figures = {**wanted, "seeds": {}}

@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import dataclasses
 import pathlib
-import resource
 import sys
 import time
 
@@ -95,11 +94,14 @@ def table(outcomes: list[Outcome]) -> str:
     for o in outcomes:
         word, last = ("NO ", o.error.splitlines()[0]) if o.error else ("yes", o.figure)
         lines.append(f"{o.name:{wide}}  {o.seconds:7.0f}  {word}  {last}")
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit / 2**30
-    total = sum(o.seconds for o in outcomes)
-    lines.append(f"{total:.0f} s in all, peak memory {peak:.1f} GiB")
-    return "\n".join(lines)
+    last = f"{sum(o.seconds for o in outcomes):.0f} s in all"
+    with contextlib.suppress(ImportError):  # Windows does not tell
+        import resource
+
+        unit = 1 if sys.platform == "darwin" else 1024  # bytes
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
+        last += f", peak memory {peak / 2**30:.1f} GiB"
+    return "\n".join([*lines, last])
 
 
 def parameter(words: str) -> object:

@@ -1,6 +1,5 @@
 """The patch classifier of notebooks 01 and 02: background, cat or dog at the centre."""
 
-import hashlib
 import pathlib
 
 import keras
@@ -11,14 +10,6 @@ from utils import environment, pet_records, pets, vgg16
 
 WINDOW = 224  # side in pixels of what the classifier looks at
 CLASS_NAMES = pets.CLASS_NAMES["species"]
-DEPENDS_ON = (  # what a trained classifier does
-    "utils/classifier.py",
-    "utils/imagenet.py",
-    "utils/pet_records.py",
-    "utils/pets.py",
-    "utils/vgg16.py",
-    "data/synthetic_pets/*.py",
-)
 
 
 def centre_patch(image, mask, side: int, top: int, left: int):
@@ -142,13 +133,10 @@ def fit_head(head: keras.Model, features, labels, *, epochs: int) -> list[float]
 def cached(dataset: str) -> pathlib.Path:
     """Return where the classifier trained on `dataset` is kept.
 
-    The name holds a hash of the code it depends on, and the state of a folder: changed
-    code or photos never find old weights.
+    The name holds the state of the photos: changed ones never find old weights.
     """
-    source = environment.source_hash(*DEPENDS_ON)
-    data = pet_records.prepared_path(dataset, None, "stop")
-    key = hashlib.sha256(f"{data}{source}".encode()).hexdigest()[:12]
-    return environment.CACHE / "models" / f"classifier-{key}.weights.h5"
+    kept = environment.cached_network("classifier", pet_records.state(dataset))
+    return kept.with_suffix(".weights.h5")
 
 
 def keep(model: keras.Model, dataset: str) -> None:

@@ -1,6 +1,5 @@
 """Where things are, what this machine is, and making runs repeatable."""
 
-import ast
 import contextlib
 import hashlib
 import json
@@ -90,38 +89,19 @@ def provenance(*, started: float, data: str, seed: int, source: str) -> None:
     print(f"source   {source}")
 
 
-def source_hash(*patterns: str) -> str:
-    """Hash what source files do: comments, docstrings and layout do not count.
-
-    What is made by code and kept (a trained network, a table) carries this, so that
-    changed code never passes off old results as its own.
+def cached_network(name: str, *settings: object) -> pathlib.Path:
+    """Say where a network of these settings is kept.
 
     Args:
-        patterns: files relative to the repository, `utils/fcn.py` or
-            `data/synthetic_pets/*.py`.
+        name: the file's name begins with it.
+        settings: all that decides the weights, the data's state included; Keras's
+            version is added, because an older Keras cannot read what a newer one wrote.
 
     Returns:
-        16 hexadecimal digits.
-
-    Raises:
-        FileNotFoundError: when a pattern fits no file.
+        A path in `data/cache/models`, without ending.
     """
-    digest = hashlib.sha256()
-    for pattern in patterns:
-        files = sorted(ROOT.glob(pattern))
-        if not files:
-            raise FileNotFoundError(f"{pattern} fits no file of {ROOT.name}.")
-        for file in files:
-            tree = ast.parse(file.read_text())
-            for node in ast.walk(tree):
-                documented = ast.FunctionDef | ast.ClassDef | ast.Module
-                if isinstance(node, documented) and ast.get_docstring(node) is not None:
-                    node.body = node.body[1:]
-            # Python 3.12 and 3.13 each write the same tree in another way.
-            whole = {"show_empty": True} if sys.version_info >= (3, 13) else {}
-            text = ast.dump(tree, **whole)
-            digest.update(text.replace(", type_params=[]", "").encode())
-    return digest.hexdigest()[:16]
+    key = hashlib.sha256(repr((*settings, keras.__version__)).encode()).hexdigest()
+    return CACHE / "models" / f"{name}-{key[:16]}"
 
 
 def results(name: str) -> dict:

@@ -1,7 +1,6 @@
 """Training a segmentation network: loss, optimiser, freezing, heads alone, cache."""
 
 import functools
-import hashlib
 import math
 import os
 import pathlib
@@ -16,19 +15,6 @@ from keras import ops
 from utils import callbacks as watching
 from utils import environment, fcn, pet_records, pets
 from utils.metrics import SegmentationMetrics
-
-DEPENDS_ON = (  # what a trained network does; metrics are held to references by tests
-    "utils/augment.py",
-    "utils/callbacks.py",
-    "utils/fcn.py",
-    "utils/imagenet.py",
-    "utils/pet_records.py",
-    "utils/pets.py",
-    "utils/surgery.py",
-    "utils/training.py",
-    "utils/vgg16.py",
-    "data/synthetic_pets/*.py",
-)
 
 
 def cross_entropy(
@@ -390,7 +376,9 @@ def trained(
 
     Without a GPU the heads alone are trained, on the features of a frozen backbone;
     with one, everything. The staged variants grow out of each other, and each stage is
-    cached: asking for the 8s first trains, and keeps, the 32s and the 16s.
+    cached: asking for the 8s first trains, and keeps, the 32s and the 16s. A cached
+    network is found again by these arguments, the photos' content and Keras's version;
+    remove `data/cache/models` after changing the code of training.
 
     Args:
         variant: as for `fcn.build`.
@@ -415,12 +403,18 @@ def trained(
     image_size = image_size or (224 if on_gpu else 96)
     stages = ["at_once"] if variant == "at_once" else ["32s", "16s", "8s"]
     stages = stages[: stages.index(variant) + 1]
-    source = environment.source_hash(*DEPENDS_ON)
-    settings = (str(dataset), task, image_size, epochs, seed, on_gpu)
-    # An older Keras cannot read what a newer one wrote.
-    key = repr((*settings, source, keras.__version__))
-    key = hashlib.sha256(key.encode()).hexdigest()[:16]
-    paths = [environment.CACHE / "models" / f"{s}-{task}-{key}.keras" for s in stages]
+    slim = {"fc_units": 512, "fc_kernel": 1, "weights": "imagenet_convolutions"}
+    settings = (
+        pet_records.state(dataset),
+        task,
+        image_size,
+        epochs,
+        seed,
+        on_gpu,
+        slim,
+    )
+    kept = [environment.cached_network(f"{s}-{task}", *settings) for s in stages]
+    paths = [path.with_suffix(".keras") for path in kept]
     done = [stage for stage, path in enumerate(paths) if path.is_file()]
     model = load(paths[done[-1]]) if done else None
     todo = range(done[-1] + 1 if done else 0, len(stages))
@@ -430,9 +424,7 @@ def trained(
     model = model or fcn.build(
         stages[0],
         len(pets.CLASS_NAMES[task]),
-        fc_units=512,
-        fc_kernel=1,
-        weights="imagenet_convolutions",
+        **slim,
     )
     train = pets.load(
         dataset,

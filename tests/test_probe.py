@@ -1,0 +1,266 @@
+"""Results carry what their code did: a change of a number is seen, no other change."""
+
+import ast
+import json
+import random
+import shutil
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from tools import probe, recipe
+from utils import augment, environment, fcn, pets, surgery, training, vgg16
+
+TABLE = "oxford-pets-sample_trimap"
+
+
+@pytest.mark.parametrize("name", probe.PROBES)
+def test_the_code_does_what_the_result_was_made_with(name):
+    assert probe.stale(name) == []
+
+
+def test_every_result_keeps_a_probe_or_is_a_measured_time():
+    assert probe.without_probe() == []
+
+
+@pytest.mark.parametrize("name", probe.PROBES)
+def test_a_probe_that_is_removed_is_missed(name, tmp_path, monkeypatch):
+    shutil.copytree(ROOT / "results", tmp_path / "results")
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    table = environment.results(name)
+    (gone := {**table}).pop("probe")
+    environment.write_json(tmp_path / "results" / f"{name}.json", gone)
+    assert probe.without_probe() == [name]
+    (tmp_path / "results" / f"{name}.json").unlink()
+    assert name in probe.PROBES and probe.without_probe() == [name]
+
+
+# What each mutation changes, at the smallest size, and the part that must see it.
+RECIPE = recipe.RECIPE
+
+
+def scaled(key, factor):
+    return lambda patch: patch.setitem(RECIPE, key, RECIPE[key] * factor)
+
+
+def schedule_end(patch):
+    kind = keras.optimizers.schedules.CosineDecay
+
+    def higher(*args, alpha, **options):
+        return kind(*args, alpha=alpha * 1.1, **options)
+
+    patch.setattr(keras.optimizers.schedules, "CosineDecay", higher)
+
+
+def two_swapped(patch):
+    order = pets._Passes.order
+
+    def swapped(self, epoch):
+        found = order(self, epoch)
+        found[:2] = found[1::-1]
+        return found
+
+    patch.setattr(pets._Passes, "order", swapped)
+
+
+def window_moved(patch):
+    windows = augment.windows
+    pixel = np.float32([0, 1, 0, 1]) / probe.SIZE
+    patch.setattr(augment, "windows", lambda draws: windows(draws) + pixel)
+
+
+def skip_scale(patch):
+    spread = vgg16.feature_spread
+
+    def wider(model):
+        found = spread(model)
+        return found | {"pool4": found["pool4"] * 1.1}
+
+    patch.setattr(vgg16, "feature_spread", wider)
+
+
+def thawed(patch):
+    freeze = training.freeze
+    patch.setattr(training, "freeze", lambda model, blocks: freeze(model, blocks[:1]))
+
+
+def kernel_moved(patch):
+    """Shift the tent by a tenth of a pixel of the output."""
+    kernel = surgery.bilinear_kernel
+
+    def moved(factor, channels):
+        found = kernel(factor, channels)
+        return np.float32(0.9 * found + 0.1 * np.roll(found, 1, axis=1))
+
+    patch.setattr(surgery, "bilinear_kernel", moved)
+
+
+def edges_of_zeros(patch):
+    pad = keras.layers.ZeroPadding2D(1)
+    patch.setattr(fcn.PadEdges, "call", lambda self, scores: pad(scores))
+
+
+def more_dropout(patch):
+    build = fcn.build
+    patch.setattr(fcn, "build", lambda *a, **k: build(*a, dropout=0.55, **k))
+
+
+def adam_s_memory(patch):
+    made = training.AdamW
+    patch.setattr(training, "AdamW", lambda *a, **k: made(*a, beta_1=0.8, **k))
+
+
+MUTATIONS = {
+    "rate x 1.1": (scaled("learning_rate", 1.1), "32s rates"),
+    "backbone's rate x 1.1": (scaled("backbone_factor", 1.1), "32s variables"),
+    "decay x 1.1": (scaled("weight_decay", 1.1), "32s variables"),
+    "schedule's end x 1.1": (schedule_end, "32s rates"),
+    "order, two photos": (two_swapped, "32s order"),
+    "crop, one pixel": (window_moved, "32s inputs"),
+    "crop, zoom x 1.1": (
+        lambda patch: patch.setattr(augment, "MAX_ZOOM", augment.MAX_ZOOM * 1.1),
+        "32s inputs",
+    ),
+    "Dice's weight x 1.1": (scaled("dice_weight", 1.1), "32s loss"),
+    "skip scale x 1.1": (skip_scale, "at_once s16 logits"),
+    "a frozen block": (thawed, "32s variables"),
+    "upsampling, a tenth of a pixel": (kernel_moved, "at_once s32 logits"),
+    "upsampling, edges": (edges_of_zeros, "at_once s32 logits"),
+    "dropout x 1.1": (more_dropout, "32s dropout"),
+    "Adam's memory": (adam_s_memory, "32s steps"),
+}
+
+
+def differing(table):
+    """Return the parts of the first stage, and of the networks, that differ."""
+    now = probe.of(TABLE, table | {"epochs": table["epochs"][:1]})
+    kept = {part: table["probe"][part] for part in now}
+    return [sentence.partition(":")[0] for sentence in probe.differences(kept, now)]
+
+
+@pytest.fixture
+def table(monkeypatch):
+    monkeypatch.setattr(recipe, "STAGES", recipe.STAGES[:1])
+    return environment.results(TABLE)
+
+
+def test_the_first_stage_alone_is_looked_at_rightly(table):
+    assert differing(table) == []
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_mutation_is_seen(name, table, monkeypatch):
+    mutate, part = MUTATIONS[name]
+    mutate(monkeypatch)
+    assert part in differing(table)
+
+
+# What changes no number
+
+
+class Renamed(ast.NodeTransformer):
+    """Gives every local variable of a function another name; arguments keep theirs."""
+
+    def visit_FunctionDef(self, node):
+        arguments = {a.arg for a in ast.walk(node.args) if isinstance(a, ast.arg)}
+        names = {
+            n.id
+            for n in ast.walk(node)
+            if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+        } - arguments
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.Name) and inner.id in names:
+                inner.id = f"renamed_{inner.id}"
+        self.count = getattr(self, "count", 0) + len(names)
+        return node
+
+
+def rewritten(source):
+    """Rename all local variables of a module; put its functions in another order."""
+    tree, renamed = ast.parse(source), Renamed()
+    renamed.visit(tree)
+    functions = [n for n in tree.body if isinstance(n, ast.FunctionDef)]
+    others = [n for n in tree.body if not isinstance(n, ast.FunctionDef)]
+    random.Random(0).shuffle(functions)
+    tree.body = others + functions
+    assert renamed.count > 20 and len(functions) > 10
+    return ast.unparse(tree)
+
+
+def test_other_names_and_another_order_are_not_seen(tmp_path):
+    for part in ("benchmarks", "data", "results", "tools", "utils"):
+        ignored = shutil.ignore_patterns("cache", "__pycache__")
+        shutil.copytree(ROOT / part, tmp_path / part, ignore=ignored)
+    path = tmp_path / "utils" / "fcn.py"
+    source = rewritten(path.read_text())
+    path.write_text(f"{source}\nprint(copied.__code__.co_varnames)\n")
+    command = [sys.executable, "-m", "tools.probe", TABLE]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    said, *last = done.stdout.splitlines()
+    assert said == "('model', 'renamed_bare', 'renamed_copy')", "the copy did not run"
+    assert last == [f"{TABLE}: holds"], done.stderr
+
+
+# The tool
+
+
+def test_a_recorded_part_is_never_written_over(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.setattr(probe, "of", lambda name, table: {"a": "1 2", "b loss": "3"})
+    path = tmp_path / "results" / "scale.json"
+    environment.write_json(path, {"kept": 1, "probe": {"a": "1 2"}})
+    monkeypatch.setattr(sys, "argv", ["probe", "--record", "scale"])
+    assert probe.main() == 0
+    recorded = {"kept": 1, "probe": {"a": "1 2", "b loss": "3"}}
+    assert json.loads(path.read_text()) == recorded
+    changed = {"a": "1 4", "b loss": "3", "c": "5"}
+    monkeypatch.setattr(probe, "of", lambda name, table: changed)
+    assert probe.main() == 1
+    assert json.loads(path.read_text()) == recorded
+    said = capsys.readouterr().out.splitlines()
+    assert said[1:] == [
+        "scale: differs",
+        "  a: value 2 is 4, recorded is 2",
+    ]
+
+
+def test_parts_are_compared_each_with_its_own_tolerance():
+    old = {"x loss": "1.0", "x order": "1 2", "x names": "a b", "x steps": "1 1"}
+    near = {"x loss": "1.000001", "x order": "1 2", "x names": "a b", "x steps": "1 1"}
+    assert probe.differences(old, near) == []
+    far = {"x loss": "1.001", "x order": "1 3", "x names": "a c", "x steps": "1"}
+    assert [said.partition(":")[0] for said in probe.differences(old, far)] == list(far)
+    assert probe.differences(old, {}) == [f"{part} is gone" for part in old]
+    nan = {"x loss": "nan", "x order": "1 2", "x names": "a b", "x steps": "1 1"}
+    assert len(probe.differences(old, nan)) == 1
+
+
+def test_an_unknown_result_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["probe", "fresh_clone"])
+    with pytest.raises(SystemExit, match="2"):
+        probe.main()
+    assert "fresh_clone has no probe" in capsys.readouterr().err
+
+
+# The inputs
+
+
+def test_light_and_window_do_not_hide_which_photo_it_is():
+    draws = np.random.default_rng(0).random((probe.PHOTOS, augment.NUM_DRAWS))
+    images = np.stack([probe.photo(number) for number in range(probe.PHOTOS)])
+    masks = np.zeros(images.shape[:3], np.uint8)
+    changed, _ = augment.augment(images, masks, np.float32(draws))
+    assert [probe.number_of(image) for image in changed] == list(range(probe.PHOTOS))
+
+
+def test_made_numbers_look_random_and_stay_the_same():
+    found = probe.numbers((1000, 100), "x")
+    assert found.dtype == np.float32 and found.min() >= 0 and found.max() < 1
+    assert np.histogram(found, 10, (0, 1))[0] == pytest.approx(10_000, rel=0.05)
+    assert abs(np.corrcoef(found[:-1].ravel(), found[1:].ravel())[0, 1]) < 0.02
+    assert probe.numbers((3,), "x").tolist() == found.ravel()[:3].tolist()
+    assert probe.numbers((3,), "y").tolist() != found.ravel()[:3].tolist()

@@ -1,0 +1,485 @@
+"""Say whether the code still does what the results in `results/` were made with.
+
+    python -m tools.probe [NAME ...]           compare; exits with 1 where one differs
+    python -m tools.probe --record [NAME ...]  add parts that a result does not have yet
+
+Each result keeps a probe: what its code did on small inputs made of integers, part by
+part. A change that alters no number leaves the probe as it is, a renamed variable for
+instance; a change that does alters the part it concerns. Then the result is stale: the
+tool that made it has to run again. A recorded part is never written over here.
+
+The recipe is looked at where `keras.Model.fit` is called, so `watching` serves for any
+program that trains by it. Everything is computed in float32.
+"""
+
+import argparse
+import contextlib
+import importlib
+import itertools
+import math
+import pathlib
+import sys
+import tempfile
+import zlib
+from collections.abc import Iterator
+from unittest import mock
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+from PIL import Image
+
+from tools import recipe
+from utils import environment, fcn, pets, vgg16
+
+SIZE, PHOTOS = 64, 24  # of the made photos: side in pixels, number
+NARROW = ((2, 8), (2, 16), (3, 16), (3, 32), (3, 32))  # VGG16's blocks, fewer channels
+RATE = 1000.0  # at which an optimiser is measured: a decay of 1e-4 becomes visible
+# How far a number may be from the recorded one, relative and absolute. See CONTRIBUTING
+# for the runs these come from; numbers in parts that are not named here are equal.
+TOLERANCES = {
+    "rates": (1e-5, 0),
+    "variables": (1e-4, 1e-9),
+    "dropout": (0, 0.01),
+    "inputs": (1e-4, 3e-4),
+    "loss": (1e-5, 0),
+    "steps": (2e-3, 0),
+    "logits": (3e-4, 3e-4),
+    "scores": (3e-3, 3e-3),
+}
+
+
+# Inputs and weights of integers
+
+
+def numbers(shape: tuple[int, ...], salt: str) -> np.ndarray:
+    """Return float32 numbers in [0, 1) that look random and are the same everywhere."""
+    count = np.arange(math.prod(shape), dtype=np.uint32)
+    mixed = (count + np.uint32(zlib.crc32(salt.encode()))) * np.uint32(2654435761)
+    for shift, factor in ((15, 2246822519), (13, 3266489917)):
+        mixed = (mixed ^ (mixed >> shift)) * np.uint32(factor)
+    return np.float32((mixed >> 8) / 2**24).reshape(shape)
+
+
+def fill(model: keras.Model) -> None:
+    """Give every convolution weights of integers; upsampling keeps its own."""
+    for layer in model.layers:
+        if type(layer) in (layers.Conv2D, layers.Dense):
+            kernel, *bias = (tuple(weight.shape) for weight in layer.weights)
+            limit = math.sqrt(6 / math.prod(kernel[:-1]))  # as He's uniform start
+            filled = [(2 * numbers(kernel, f"{layer.name}/kernel") - 1) * limit]
+            filled += [(numbers(b, f"{layer.name}/bias") - 0.5) / 10 for b in bias]
+            layer.set_weights(filled)
+
+
+def photo(number: int) -> np.ndarray:
+    """Make (SIZE, SIZE, 3) uint8; `number_of` tells which, whatever light it is in."""
+    grey = 90 + 70 * numbers((SIZE // 8, SIZE // 8), f"photo {number}")
+    grey = np.kron(grey, np.ones((8, 8)))[..., None]
+    return np.uint8(grey + np.float32([10 + number, 0, number - 40]))
+
+
+def number_of(image: np.ndarray) -> int:
+    """Tell which photo this is: light changes both colour differences by one factor."""
+    red, green, blue = np.moveaxis(np.float64(image), -1, 0)
+    inside = np.abs(red - blue) > 5  # what augmentation fills in is grey
+    share = np.median((red - green)[inside] / (red - blue)[inside])
+    return round(50 * share - 10)
+
+
+def make_folder(folder: pathlib.Path) -> pathlib.Path:
+    """Write PHOTOS made photos, and 4 to test on, in the official layout."""
+    for part in ("images", "annotations/trimaps"):
+        (folder / part).mkdir(parents=True)
+    lines = []
+    for number in range(PHOTOS + 4):
+        name, species = f"made_{number:02}", 1 + number % 2
+        mask = np.full((SIZE, SIZE), 2, np.uint8)
+        mask[8:56, 6 + number : 60] = 3
+        mask[12:52, 10 + number : 56] = 1
+        image = photo(number)
+        if number >= PHOTOS:  # those to test on are wider than high
+            image, mask = (np.hstack([x, x[:, ::-2]]) for x in (image, mask))
+        image, mask = Image.fromarray(image), Image.fromarray(mask)
+        image.save(folder / "images" / f"{name}.jpg", "PNG")
+        mask.save(folder / "annotations" / "trimaps" / f"{name}.png")
+        lines.append(f"{name} {species} {species} {number + 1}\n")
+    for part, listed in (("trainval", lines[:PHOTOS]), ("test", lines[PHOTOS:])):
+        (folder / "annotations" / f"{part}.txt").write_text("".join(listed))
+    return folder
+
+
+# What training would do, seen where it begins
+
+
+def array(values) -> np.ndarray:
+    """Return a copy that no later assignment changes, on any backend."""
+    return np.array(keras.ops.convert_to_numpy(values))
+
+
+def words(values) -> str:
+    """Write numbers, and whatever else, as one line."""
+    return " ".join(
+        f"{value:.7g}" if isinstance(value, float) else str(value) for value in values
+    )
+
+
+def moments(values) -> list[float]:
+    """Return the mean of values (B, H, W, ...), and its means weighted by place."""
+    found = np.float64(array(values))
+    down, right = (np.linspace(-1, 1, side) for side in found.shape[1:3])
+    picture = np.moveaxis(found, (1, 2), (-2, -1))
+    weights = (1, down[:, None], right, down[:, None] * right)
+    return [float(np.mean(picture * weight)) for weight in weights]
+
+
+def rates(optimizer: keras.optimizers.Optimizer, steps: int) -> str:
+    found = []
+    for step in range(steps):
+        optimizer.iterations.assign(step)
+        found.append(float(optimizer.learning_rate))
+    optimizer.iterations.assign(0)
+    return words(found)
+
+
+class Constant(keras.optimizers.schedules.LearningRateSchedule):
+    """One rate at every step: an optimiser made with a schedule takes no number."""
+
+    def __call__(self, step):
+        return RATE
+
+
+def variables(model: keras.Model) -> str:
+    """Name what is trained; measure factor and decay of the rate for each variable."""
+    optimizer, trained = model.optimizer, model.trainable_variables
+    kept = [array(v) for v in (*optimizer.variables, *trained)]
+    schedule, optimizer.learning_rate = optimizer._learning_rate, Constant()
+    moved = []
+    for gradient in (keras.ops.zeros_like, keras.ops.ones_like):
+        for variable in optimizer.variables:
+            variable.assign(keras.ops.zeros_like(variable))
+        for variable in trained:
+            variable.assign(keras.ops.ones_like(variable))
+        optimizer.apply([gradient(v) for v in trained], trained)
+        moved.append([float(array(v).flat[0]) for v in trained])
+    optimizer._learning_rate = schedule
+    for variable, value in zip((*optimizer.variables, *trained), kept, strict=True):
+        variable.assign(value)
+    found = []
+    for variable, idle, after in zip(trained, *moved, strict=True):
+        found += [variable.path, (idle - after) / RATE, (1 - idle) / RATE]
+    return words(found)
+
+
+def dropout(model: keras.Model) -> str:
+    found = []
+    for layer in model.layers:
+        if isinstance(layer, layers.Dropout):
+            kept = array(layer(np.ones((1, 100_000), np.float32), training=True))
+            found += [layer.name, float(np.mean(kept == 0))]
+    return words(found)
+
+
+def loss(model: keras.Model) -> str:
+    """Return the loss of fixed logits, a fifth of the pixels void."""
+    outputs = model.output
+    several = isinstance(outputs, dict)
+    num_classes = (outputs["s8"] if several else outputs).shape[-1]
+    logits = 8 * numbers((2, 6, 7, num_classes), "logits") - 4
+    ids = np.int32(num_classes * numbers((2, 6, 7), "mask"))
+    mask = np.where(numbers((2, 6, 7), "void") < 0.2, 255, ids)
+    logits = keras.ops.array(logits)
+    if several:
+        mask, logits = dict.fromkeys(outputs, mask), dict.fromkeys(outputs, logits)
+    return words([float(model.compute_loss(y=mask, y_pred=logits))])
+
+
+def steps(model: keras.Model, batches: list) -> str:
+    """Return the losses of three steps, and the sum of the weights after them."""
+    model.run_eagerly = True  # no graph to build
+    rates = {one: one.rate for one in model.layers if isinstance(one, layers.Dropout)}
+    for layer in rates:
+        layer.rate = 0.0  # it would differ from backend to backend
+    found = []
+    for inputs, mask in batches:
+        logs = model.train_on_batch(inputs, mask, return_dict=True)
+        model.reset_metrics()
+        found.append(float(logs["loss"]))
+    found += [float(np.abs(array(w)).mean()) for w in model.trainable_variables[-2:]]
+    for layer, rate in rates.items():
+        layer.rate = rate
+    return words(found)
+
+
+def order(data, masks: dict[bytes, int]) -> list[int]:
+    """Return the numbers of the photos in one pass."""
+    found = []
+    for inputs, mask in data:
+        if isinstance(inputs, tuple | list):  # features: known by their masks
+            mask = mask["s8"] if isinstance(mask, dict) else mask
+            found += [masks[np.int32(one).tobytes()] for one in mask]
+        else:
+            found += [number_of(one) for one in array(inputs)]
+    return found
+
+
+@contextlib.contextmanager
+def watching(folder: str, task: str) -> Iterator[list[dict[str, str]]]:
+    """Stand in for `keras.Model.fit`; yield what each call to it would have done.
+
+    VGG16 has few channels meanwhile, and pretrained weights are made of integers.
+
+    Args:
+        folder: of `made_data`, the photos that are trained on.
+        task: what the ids in their masks mean.
+
+    Yields:
+        A list that gets a dict for each call. The model leaves `fit` with weights of
+        integers, not trained.
+    """
+    seen = []
+    plain = pets.load(folder, "trainval", task=task, image_size=SIZE, batch_size=1)
+    masks = {
+        mask.tobytes(): number
+        for number, (_, (mask,)) in enumerate(plain.as_numpy_iterator())
+    }
+
+    def fit(model, data, *, epochs, callbacks=(), **_):
+        part, orders = {}, []
+        zero = [v.path for v in model.trainable_variables if not array(v).any()]
+        for epoch in range(2):
+            for callback in callbacks:
+                callback.set_model(model)
+                callback.on_epoch_begin(epoch)
+            orders += [*order(data, masks), "/"]
+        for callback in callbacks:
+            callback.on_epoch_begin(0)
+        batches = list(itertools.islice(itertools.chain(data, data), 3))
+        inputs = tf.nest.flatten(batches[0])
+        part["order"] = words(orders[:-1])
+        part["rates"] = rates(model.optimizer, epochs * len(data))
+        part["variables"] = variables(model)
+        part["zero"] = words(zero)
+        part["dropout"] = dropout(model)
+        part["inputs"] = words(itertools.chain(*map(moments, inputs)))
+        part["loss"] = loss(model)
+        fill(model)
+        part["steps"] = steps(model, batches)
+        fill(model)
+        seen.append(part)
+        history = keras.callbacks.History()
+        history.history = {"loss": [0.0] * epochs, "seconds": [0.0] * epochs}
+        return history
+
+    with (
+        mock.patch.object(keras.Model, "fit", fit),
+        mock.patch.object(vgg16, "BLOCKS", NARROW),
+        mock.patch.object(vgg16, "load_imagenet_weights", fill),
+    ):
+        yield seen
+
+
+@contextlib.contextmanager
+def made_data() -> Iterator[str]:
+    """Give the path of a made folder, and keep its prepared copy out of the cache."""
+    with (
+        tempfile.TemporaryDirectory() as home,
+        mock.patch.object(pets.records, "CACHE", pathlib.Path(home)),
+        mock.patch.object(environment, "CACHE", pathlib.Path(home)),
+        contextlib.redirect_stdout(None),
+    ):
+        yield str(make_folder(pathlib.Path(home) / "made"))
+
+
+def logits(model: keras.Model) -> dict[str, str]:
+    """Return each output at the corners and inside of a picture of odd size."""
+    picture = 255 * np.kron(numbers((1, 10, 15, 3), "picture"), np.ones((1, 7, 7, 1)))
+    found = model(np.float32(picture)[:, :, :101])
+    found = found if isinstance(found, dict) else {model.name: found}
+    places = ((0, 0), (0, 100), (69, 0), (69, 100), (35, 50), (17, 31))
+    return {
+        f"{name} logits": words(float(x) for p in places for x in array(maps[0])[p])
+        for name, maps in found.items()
+    }
+
+
+# The tables: what the recipe does
+
+
+def probe(table: dict) -> dict[str, str]:
+    """Run `tools.recipe` with a table's settings on made photos, up to each `fit`."""
+    found = {}
+    gpu = not table["device"].startswith("CPU")
+    with (
+        made_data() as folder,
+        tempfile.TemporaryDirectory() as home,
+        mock.patch.object(environment, "on_gpu", lambda: gpu),
+        watching(folder, table["task"]) as seen,
+    ):
+        arguments = argparse.Namespace(
+            dataset=folder,
+            task=table["task"],
+            image_size=SIZE,
+            batch_size=table["batch_size"],
+            epochs=table["epochs"],
+            frozen=table["recipe"] != recipe.RECIPE,
+        )
+        models = recipe.stages(recipe.Run(arguments, 0, pathlib.Path(home)))
+        for stage, part in zip(models, seen, strict=True):
+            found |= {f"{stage} {name}": value for name, value in part.items()}
+            found |= logits(models[stage])
+        at_once = fcn.build("at_once", 3, **recipe.SLIM)
+        fill(at_once)
+        found |= {f"at_once {key}": value for key, value in logits(at_once).items()}
+    if table["dataset"] == "synthetic_pets":
+        found["pictures inputs"] = pictures("trainval")
+    return found
+
+
+def pictures(split: str) -> str:
+    """Return what the drawings look like, over a whole split."""
+    batches = pets.load("synthetic_pets", split, image_size=16, batch_size=10**6)
+    ((images, masks),) = batches.as_numpy_iterator()
+    return words([len(images), *moments(images), *moments(masks)])
+
+
+def colours() -> keras.Model:
+    """Return a network that reads one of three classes off colours, no class ahead."""
+    image = keras.Input((None, None, 3))
+    x = layers.Conv2D(8, 5, padding="same", activation="relu", name="colours")(image)
+    model = keras.Model(image, layers.Conv2D(3, 1, name="classes")(x), name="colours")
+    fill(model)
+    first, last = model.layers[1:]
+    first.bias.assign(-125 * first.kernel.numpy().sum((0, 1, 2)))
+    last.bias.assign(last.bias - np.mean(model(np.float32([photo(0)])), (0, 1, 2)))
+    return model
+
+
+def flat(value, name: str = "") -> dict[str, str]:
+    """Return every number of a nested result, by the path to it."""
+    if isinstance(value, list | tuple) and not any(isinstance(v, dict) for v in value):
+        return {f"{name}scores": words(value)}
+    if isinstance(value, list | tuple):
+        value = dict(enumerate(value))
+    if isinstance(value, dict):
+        parts = [flat(inner, f"{name}{key} ") for key, inner in value.items()]
+        return {key: line for part in parts for key, line in part.items()}
+    return {f"{name}scores": words([value])}
+
+
+# The module whose function `probe` looks at what a result says.
+PROBES = {
+    "synthetic_pets_trimap": "tools.probe",
+    "oxford-pets-sample_trimap": "tools.probe",
+    "oxford-pets-sample_species": "tools.probe",
+    "evaluation_trimap": "tools.evaluate",
+    "evaluation_species": "tools.evaluate",
+    "ceilings": "tools.ceilings",
+    "scale": "benchmarks.scale",
+    "export": "tools.export",
+    "cat_or_dog": "tools.cross_validate",
+    "judge_synthetic": "tools.judge_synthetic",
+}
+# What is a time or a size in memory: true of one machine on one day.
+MEASURED = {
+    *("fresh_clone", "inference", "input_pipeline", "large_photo", "memory"),
+    *("notebooks", "sliding_window", "train_step", "upsampling"),
+}
+
+
+# Comparing
+
+
+def differs(part: str, old: str, new: str) -> str | None:
+    """Say where two lines of a part differ by more than its tolerance, or return None.
+
+    Args:
+        part: its last word is a key of `TOLERANCES`, or its numbers must be equal.
+        old: as recorded.
+        new: as it is now.
+    """
+    relative, absolute = TOLERANCES.get(part.split()[-1], (0, 0))
+    before, now = old.split(), new.split()
+    if len(before) != len(now):
+        return f"{part}: {len(now)} values, {len(before)} are recorded"
+    for place, (one, other) in enumerate(zip(before, now, strict=True)):
+        if one == other:
+            continue
+        try:
+            close = math.isclose(
+                float(one), float(other), rel_tol=relative, abs_tol=absolute
+            )
+        except ValueError:
+            close = False
+        if not close:
+            return f"{part}: value {place + 1} is {other}, recorded is {one}"
+    return None
+
+
+def differences(old: dict[str, str], new: dict[str, str]) -> list[str]:
+    """Return a sentence for each part of two probes that differs."""
+    found = [f"{part} is not recorded" for part in new if part not in old]
+    found += [f"{part} is gone" for part in old if part not in new]
+    both = ((part, old[part], new[part]) for part in new if part in old)
+    return found + [said for triple in both if (said := differs(*triple))]
+
+
+def of(name: str, table: dict) -> dict[str, str]:
+    """Return what the code behind a result does now, in float32 under any policy.
+
+    Args:
+        name: of the result; a name that is not known is a table of the recipe.
+        table: what the result holds, its settings at least.
+    """
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        return importlib.import_module(PROBES.get(name, "tools.probe")).probe(table)
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def stale(name: str) -> list[str]:
+    """Say what the code behind a result does otherwise than when it was made."""
+    table = environment.results(name)
+    return differences(table.get("probe", {}), of(name, table))
+
+
+def without_probe() -> list[str]:
+    """Name the files in `results/` that should keep a probe and do not."""
+    names = {path.stem for path in (environment.ROOT / "results").glob("*.json")}
+    kept = {name for name in names if environment.results(name).get("probe")}
+    return sorted((names | set(PROBES)) - kept - MEASURED)
+
+
+def record(name: str) -> list[str]:
+    """Add the parts a result lacks; return what else differs, and then add nothing."""
+    table = environment.results(name)
+    old, new = table.get("probe", {}), of(name, table)
+    if other := differences(old, {part: new[part] for part in new if part in old}):
+        return other
+    path = environment.ROOT / "results" / f"{name}.json"
+    environment.write_json(path, table | {"probe": new})
+    return []
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Compare code with results/.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="all, unless given")
+    parser.add_argument("--record", action="store_true", help="add what is missing")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(PROBES):
+        parser.error(f"{min(unknown)} has no probe; there are {', '.join(PROBES)}.")
+    status = 0
+    for name in arguments.names or PROBES:
+        found = record(name) if arguments.record else stale(name)
+        print(f"{name}: {'differs' if found else 'holds'}", flush=True)
+        for sentence in found:
+            print(f"  {sentence}")
+            status = 1
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
