@@ -3,6 +3,8 @@ PYTHON ?= python3
 IN_VENV := $(if $(filter Windows_NT,$(OS)),.venv/Scripts/python.exe,.venv/bin/python)
 PHOTOS ?= ../shared/oxford-pets-sample
 PRECISION ?= mixed_bfloat16
+# Tests in two processes, a file's in one of them, in the order of tests/conftest.py.
+SIDE_BY_SIDE = -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: run check test tests test-long lab notebooks site check-site results benchmarks export clean
 
@@ -21,11 +23,11 @@ tests:
 	$(IN_VENV) -m ruff check .
 	$(IN_VENV) -m ruff format --check .
 	$(IN_VENV) -m codespell_lib
-	$(IN_VENV) -m pytest $(TESTS)
+	$(IN_VENV) -m pytest $(SIDE_BY_SIDE) $(TESTS)
 
 test-long: ## the full forms of the tests that `make test` runs in a short form
 	@$(PYTHON) tools/bootstrap.py requirements.txt requirements-site.txt requirements-dev.txt
-	$(IN_VENV) -m pytest --slow --long
+	$(IN_VENV) -m pytest $(SIDE_BY_SIDE) --slow --long
 
 lab: ## JupyterLab in the notebooks' folder
 	@$(PYTHON) tools/bootstrap.py requirements.txt

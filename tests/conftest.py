@@ -11,6 +11,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SAMPLE = ROOT.parent / "shared" / "oxford-pets-sample"
+# VGG16's blocks with one convolution each and few channels: a fifth of the time.
+THIN = ((1, 4), (1, 8), (1, 8), (1, 16), (1, 16))
 TIERS = {"slow": "make test", "long": "make test-long"}
 
 
@@ -20,13 +22,16 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Leave out what was not asked for; let what takes longest begin first."""
+    """Leave out what was not asked for; begin with the longest file."""
 
     def wanted(item):
         return all(config.getoption(t) or t not in item.keywords for t in TIERS)
 
     config.hook.pytest_deselected(items=[item for item in items if not wanted(item)])
-    items[:] = sorted(filter(wanted, items), key=lambda item: "page" not in item.name)
+    # One of two processes has the pages, the other all else.
+    items[:] = sorted(
+        filter(wanted, items), key=lambda i: "notebooks" not in i.path.stem
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,6 +46,22 @@ def memory_of_a_module():
     for kept in (pet_records.stored, pet_records.split_of):
         kept.cache_clear()
     gc.collect()
+
+
+@pytest.fixture
+def thin(monkeypatch):
+    """Let networks of one test be thin."""
+    from utils import vgg16
+
+    monkeypatch.setattr(vgg16, "BLOCKS", THIN)
+
+
+@pytest.fixture(autouse=True)
+def memory_of_a_slow_test(request):
+    """Let go of its networks: one with dense layers has 0.5 GB."""
+    yield
+    if "slow" in request.keywords:
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

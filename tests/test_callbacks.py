@@ -9,12 +9,11 @@ import numpy as np
 import official_folder
 import pytest
 import tensorflow as tf
-from conftest import ROOT
+from conftest import ROOT, THIN
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from utils import callbacks, fcn, pets, training, vgg16
+from utils import callbacks, fcn, pets, training
 
-THIN = ((2, 4), (2, 8), (3, 8), (3, 16), (3, 16))
 EPOCHS = 3
 
 
@@ -24,9 +23,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def photos(folder, tmp_path, monkeypatch):
+def photos(folder, tmp_path, thin):
     """Batches of 4 of 12 photos, shuffled and augmented."""
-    monkeypatch.setattr(vgg16, "BLOCKS", THIN)
     return pets.load(
         folder,
         "trainval",
@@ -54,6 +52,7 @@ class Dies(keras.callbacks.Callback):
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+@pytest.mark.slow
 def test_a_run_goes_on_as_if_nothing_had_happened(photos, tmp_path, policy):
     keras.config.set_dtype_policy(policy)
     try:
@@ -89,6 +88,7 @@ def test_a_run_goes_on_as_if_nothing_had_happened(photos, tmp_path, policy):
             np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.slow
 def test_other_seeds_give_other_runs(photos):
     losses = [
         training.fit(network(), photos, epochs=1, seed=seed, verbose=0)["loss"]
@@ -97,12 +97,14 @@ def test_other_seeds_give_other_runs(photos):
     assert losses[0] == losses[1] != losses[2]  # dropout differs, the photos do not
 
 
+@pytest.mark.slow
 def test_the_last_two_checkpoints_are_kept(photos, tmp_path):
     training.fit(network(), photos, epochs=3, checkpoints=tmp_path / "run", verbose=0)
     names = {path.stem for path in (tmp_path / "run").glob("ckpt-*.index")}
     assert names == {"ckpt-2", "ckpt-3"}
 
 
+@pytest.mark.slow
 def test_another_network_s_checkpoint_is_refused(photos, tmp_path):
     options = {"epochs": 1, "checkpoints": tmp_path / "run", "verbose": 0}
     training.fit(network(), photos, **options)
@@ -112,6 +114,7 @@ def test_another_network_s_checkpoint_is_refused(photos, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_is_named(photos, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError, match="checkpoint of epoch 1 cannot be written") as e:
@@ -158,6 +161,7 @@ def test_a_loss_that_is_no_number_names_the_files(folder, tmp_path, value):
             np.testing.assert_allclose(mean, means[names.index(name)], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_weights_that_are_no_numbers_are_not_kept(photos, tmp_path):
     """A last step may spoil them after a loss that was still good."""
 
@@ -173,6 +177,7 @@ def test_weights_that_are_no_numbers_are_not_kept(photos, tmp_path):
     assert len(training.fit(network(), photos, **options)["loss"]) == 3
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(photos, tmp_path):
     options = {"epochs": 3, "checkpoints": tmp_path / "run", "verbose": 0}
     told = training.fit(network(), photos, **options)
@@ -185,6 +190,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(photos, tmp_path):
         training.fit(network(), photos, **options)
 
 
+@pytest.mark.slow
 def test_fit_stops_at_nan(photos):
     model = network()
     bias = model.get_layer("score_fc7").bias
@@ -193,6 +199,7 @@ def test_fit_stops_at_nan(photos):
         training.fit(model, photos, epochs=1, verbose=0)
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_curves_and_masks(photos, tmp_path):
     images, masks = next(iter(photos))
     names = pets.CLASS_NAMES["trimap"]
@@ -224,7 +231,7 @@ def test_a_pass_does_not_wait_for_a_tuner(photos):
 
 # Several devices
 
-TWO_CPUS = """
+TWO_CPUS = f"""
 import json, sys
 import keras
 import numpy as np
@@ -233,7 +240,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 half = tf.config.LogicalDeviceConfiguration()
 tf.config.set_logical_device_configuration(cpu, [half, half])
 from utils import fcn, training, vgg16
-vgg16.BLOCKS = ((2, 4), (2, 8), (3, 8), (3, 16), (3, 16))
+vgg16.BLOCKS = {THIN}
 random = np.random.default_rng(0)
 images = random.uniform(0, 255, (8, 32, 32, 3)).astype("float32")
 masks = (images[..., 0] > 127).astype("int32")
@@ -242,17 +249,15 @@ for strategy in (
     tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 ):
     keras.utils.set_random_seed(0)
-    folder = f"{sys.argv[1]}/{strategy.num_replicas_in_sync}"
+    folder = sys.argv[1] + "/" + str(strategy.num_replicas_in_sync)
     with strategy.scope():
         model = fcn.build("8s", 3, fc_units=8, fc_kernel=1, dropout=0.0, weights=None)
-    for epochs in (4,):
-        told = training.fit(
-            model, batches, epochs=epochs, checkpoints=folder + str(epochs), verbose=0
-        )
-    print(json.dumps([told["loss"], told["mean_iou"]]))
+    told = training.fit(model, batches, epochs=4, checkpoints=folder, verbose=0)
+    print(json.dumps([told["loss"], told["pixel_accuracy"]]))
 """
 
 
+@pytest.mark.slow
 def test_two_devices_train_as_one_does(tmp_path):
     command = [sys.executable, "-c", TWO_CPUS, str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -260,6 +265,5 @@ def test_two_devices_train_as_one_does(tmp_path):
     one, two = (json.loads(line) for line in done.stdout.splitlines()[-2:])
     assert len(one[0]) == 4 and one[0][-1] < one[0][0]
     np.testing.assert_allclose(two[0], one[0], atol=1e-5)  # the losses
-    # A sum in another order may turn a pixel of 8192 around; one more on a class of a
-    # thousand pixels would be seen here.
-    np.testing.assert_allclose(two[1], one[1], atol=3e-4)  # mean IoU
+    # A sum in another order may turn a pixel around that is at a tie between classes.
+    assert np.abs(np.subtract(two[1], one[1])).max() * 8 * 32 * 32 <= 4

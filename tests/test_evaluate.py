@@ -75,6 +75,7 @@ def test_the_network_really_answers_with_every_class(folder, model):
     assert set(np.unique(logits.argmax(-1))) == {0, 1, 2}
 
 
+@pytest.mark.slow
 def test_figures_at_the_networks_size(found, folder, model):
     masks, logits = answers(folder, model)
     guess = logits.argmax(-1)
@@ -112,6 +113,7 @@ def test_figures_at_the_photos_own_size(found, folder, model):
     np.testing.assert_allclose(found["networks"]["tiny"]["photo_size"]["iou"], ious)
 
 
+@pytest.mark.slow
 def test_bands_and_distances_pixel_by_pixel(found, folder, model):
     masks, logits = answers(folder, model)
     guess = logits.argmax(-1)
@@ -149,6 +151,7 @@ def test_the_border_s_treatments(found, folder, model):
     assert row["border_as_pet"]["pet_iou"] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_groups_are_all_photos_sorted(found):
     for members in found["networks"]["tiny"]["groups"].values():
         assert sum(row["photos"] for row in members.values()) == 11
@@ -303,6 +306,7 @@ def test_committed_ceilings_are_whole():
             assert values == sorted(values)
 
 
+@pytest.mark.slow
 def test_same_photo_same_matrix_whatever_the_batch(folder, model):
     network = predict.load(model)
     image = next(iter(pets.load(folder, "test", image_size=64, batch_size=1)))[0]

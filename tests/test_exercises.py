@@ -78,6 +78,7 @@ def test_two_exercises_for_each_of_seven_chapters():
 
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("stem", STEMS)
+@pytest.mark.slow
 def test_the_check_passes_on_every_right_answer(stem, number):
     exercise = answers(stem)[number]
     for answer in exercise["solution"] + exercise.get("also", []):
@@ -94,6 +95,7 @@ def test_the_check_asks_for_an_answer_where_there_is_none(stem, number):
 
 @pytest.mark.parametrize("number", NUMBERS)
 @pytest.mark.parametrize("stem", STEMS)
+@pytest.mark.slow
 def test_the_check_tells_each_wrong_answer_what_is_off(stem, number):
     exercise = answers(stem)[number]
     remarks = [complaint(stem, number, answer) for answer in exercise["wrong"]]

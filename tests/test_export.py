@@ -8,16 +8,30 @@ import pytest
 import tensorflow as tf
 
 from tools import export
-from utils import environment, pets, predict, training
+from utils import environment, fcn, pets, predict, training
 
 NAMES = pets.CLASS_NAMES["trimap"]
 LITERT = [form for form in export.NEEDS if form.startswith("litert")]
 
 
 @pytest.fixture(scope="module")
-def network():
+def trained():
     """Return the FCN-8s of page 08: trained on the drawings at 96 px, and cached."""
     model = training.trained("8s", "synthetic_pets", image_size=96)
+    return predict.remember(model, 96, NAMES)
+
+
+@pytest.fixture(scope="module")
+def network():
+    """Return an FCN-8s that answers with all classes: random scores, no training."""
+    keras.utils.set_random_seed(0)
+    model = fcn.build("8s", 3, fc_units=16, fc_kernel=1, weights=None)
+    random = np.random.default_rng(0)
+    for name in ("score_fc7", "score_pool4", "score_pool3"):
+        kernel, bias = model.get_layer(name).get_weights()
+        model.get_layer(name).set_weights([random.normal(size=kernel.shape), bias])
+    bias = model.get_layer("score_fc7").bias
+    bias.assign(-np.mean(model(pictures("validation", 8)[0]), axis=(0, 1, 2)))
     return predict.remember(model, 96, NAMES)
 
 
@@ -34,8 +48,11 @@ def need(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", export.NEEDS)
-def test_every_form_is_the_same_network(form, network, tmp_path):
+@pytest.mark.slow
+def test_every_form_is_the_same_network(form, network, tmp_path, request):
     need(form)
+    if form == "litert-int8":  # scored, so there must be something to lose
+        network = request.getfixturevalue("trained")
     images, masks = pictures("validation", 32)
     calibration, _ = pictures("train", 32)
     path = export.export(network, form, tmp_path, calibration)
@@ -53,6 +70,7 @@ def test_every_form_is_the_same_network(form, network, tmp_path):
 
 
 @pytest.mark.parametrize("form", ["savedmodel", "onnx"])
+@pytest.mark.slow
 def test_forms_of_free_size_take_any(form, network, tmp_path):
     need(form)
     path = export.export(network, form, tmp_path, calibration=None)
@@ -61,6 +79,7 @@ def test_forms_of_free_size_take_any(form, network, tmp_path):
     assert (ids == np.argmax(network(images), -1)).mean() >= 0.999
 
 
+@pytest.mark.slow
 def test_the_smaller_forms_are_smaller(network, tmp_path):
     for form in LITERT:
         need(form)
@@ -73,6 +92,7 @@ def test_the_smaller_forms_are_smaller(network, tmp_path):
     assert sizes == pytest.approx([4 * weights, 2 * weights, weights], rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_network_of_16_bits_is_exported_in_float32(network):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
@@ -122,6 +142,7 @@ def test_a_network_that_knows_no_task_is_refused(monkeypatch, capsys, tmp_path):
     assert "does not say for which task" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_tool_from_file_to_table(network, monkeypatch, tmp_path):
     training.save(network, tmp_path / "m.keras")
     written = {}

@@ -12,6 +12,9 @@ import tensorflow as tf
 from utils import environment, fcn, training, vgg16
 
 SLIM = {"fc_units": 16, "fc_kernel": 1, "weights": None}
+WIDE = vgg16.BLOCKS
+
+pytestmark = pytest.mark.usefixtures("thin")
 
 
 @pytest.fixture
@@ -189,6 +192,7 @@ def test_training_one_variant_changes_no_other():
 
 
 @pytest.mark.parametrize("variant", fcn.VARIANTS)
+@pytest.mark.slow
 def test_gradient_reaches_every_weight_after_one_step(variant):
     model = fcn.build(
         variant, 3, fc_units=64, fc_kernel=3, upsampling="learned", weights=None
@@ -234,6 +238,7 @@ def test_pools_are_divided_by_their_spread(variant):
     assert found == pytest.approx({name: spread[name] for name in used})
 
 
+@pytest.mark.slow
 def test_trains_alike_with_every_feature_forty_times_as_large(monkeypatch):
     """So Caffe's weights differ from torchvision's: the spread alone may not matter."""
     curves = []
@@ -297,6 +302,7 @@ for name in ("grown", "at_once"):
 """
 
 
+@pytest.mark.slow
 def test_saved_model_gives_the_same_in_a_new_process(tmp_path):
     models = {
         "grown": scoring(fcn.grow(fcn.build("16s", 3, **SLIM))),
@@ -318,7 +324,9 @@ def test_saved_model_gives_the_same_in_a_new_process(tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_size_of_the_whole_network_and_of_the_slim_one(monkeypatch):
+    monkeypatch.setattr(vgg16, "BLOCKS", WIDE)
     monkeypatch.setattr(vgg16, "load_imagenet_weights", loaded_all_but())
     convolutions, fc6, fc7 = 14_714_688, 102_764_544, 16_781_312
     scores = 3 * (4096 + 512 + 256 + 3)

@@ -74,6 +74,7 @@ def test_memory_is_the_sum_of_its_parts():
     assert found["total"] == pytest.approx(sum(parts))
 
 
+@pytest.mark.slow
 def test_less_is_kept_of_frozen_blocks_and_of_sixteen_bits():
     slim = {"fc_units": 512, "fc_kernel": 1, "weights": None}
     model = fcn.build("8s", 3, **slim)
@@ -91,6 +92,7 @@ def test_less_is_kept_of_frozen_blocks_and_of_sixteen_bits():
     assert half["weights"] > whole["weights"]
 
 
+@pytest.mark.slow
 def test_the_measured_table_has_the_predictions_of_this_code():
     rows = environment.results("memory")["rows"]
     assert len(rows) == len(memory.ROWS)
@@ -116,6 +118,19 @@ def test_the_measured_step_is_as_fast_as_asked():
     assert step["fit_over_bare"]["median"] >= 0.95
     assert step["of_the_product"]["convolutions"]["median"] >= 0.85
     assert step["of_the_product"]["whole"]["median"] >= 0.75
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_the_sizes_for_a_gpu_are_predicted_to_fit_into_16_gb(policy):
+    """Without training: one network of 0.5 GB is built."""
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = fcn.build("8s", 3, weights=None)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    one, sixteen = (hardware.training_memory(model, 224, n)["total"] for n in (1, 16))
+    assert 2.15 < one < sixteen < 16 * 0.67  # a third left as a margin
 
 
 # The three stages as a GPU would train them, two steps each, and what that takes.
@@ -146,10 +161,9 @@ print(json.dumps({
 """
 
 
-# Some processors take a quarter of an hour for float16, which is made for GPUs.
-@pytest.mark.parametrize(
-    "policy", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.long)]
-)
+# Minutes and up to 16 GB; some processors take a quarter of an hour for float16.
+@pytest.mark.long
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_the_sizes_for_a_gpu_train_and_fit_into_16_gb(policy):
     command = [sys.executable, "-c", GPU_SIZES, policy]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
@@ -163,6 +177,7 @@ def test_the_sizes_for_a_gpu_train_and_fit_into_16_gb(policy):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux inherits it")
+@pytest.mark.slow
 def test_peak_memory_is_the_process_s_own():
     """Not that of a larger parent; and what was held once counts when it is gone."""
     child = (

@@ -171,6 +171,7 @@ print(json.dumps([np.asarray(alone.result()[k]).tolist() for k in ("mean_iou", "
 """
 
 
+@pytest.mark.slow
 def test_same_under_mirrored_strategy_on_two_devices():
     # In a new process: devices cannot be split once TensorFlow has used them.
     done = subprocess.run(

@@ -52,6 +52,7 @@ def test_keeps_the_house_style(stem):
     assert check_notebooks.problems(path) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stem", STEMS)
 def test_runs(stem, tmp_path):
     path = ROOT / "notebooks" / f"{stem}.ipynb"
@@ -145,6 +146,7 @@ def test_two_functions_that_differ_are_told_apart():
     assert bare(one) != bare(other)
 
 
+@pytest.mark.slow
 def test_the_page_builds_the_same_vgg16_as_utils():
     from utils import vgg16
 
@@ -175,6 +177,7 @@ def keras_weights(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_fcn_8s_in_one_cell_runs_alone_in_an_empty_folder(tmp_path, keras_weights):
     known = {"keras", "numpy", "os"}
     imports = [n for n in ast.walk(ast.parse(one_cell())) if isinstance(n, ast.Import)]
@@ -193,6 +196,7 @@ def test_fcn_8s_in_one_cell_runs_alone_in_an_empty_folder(tmp_path, keras_weight
     assert after < before
 
 
+@pytest.mark.slow
 def test_fcn_8s_in_one_cell_is_the_network_of_utils(monkeypatch, keras_weights):
     """Equal under equal weights; ours pads by its own colour, so nothing to pad."""
     monkeypatch.setenv("VGG16_WEIGHTS", str(keras_weights))

@@ -613,6 +613,7 @@ prepared(sys.argv[1], data_dir=sys.argv[2])
 """
 
 
+@pytest.mark.slow
 def test_a_killed_preparation_is_never_taken_for_a_whole_one(folder, prepare, tmp_path):
     command = [sys.executable, "-c", KILLED, str(folder), str(tmp_path / "cache")]
     killed = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
@@ -626,6 +627,7 @@ def test_a_killed_preparation_is_never_taken_for_a_whole_one(folder, prepare, tm
     assert not list((tmp_path / "cache").rglob("incomplete.*"))
 
 
+@pytest.mark.slow
 def test_the_lines_that_lay_out_the_development_sample(sample, tmp_path, prepare):
     """data/README.md's commands, on the sample with strangers added to its lists."""
     text = (ROOT / "data" / "README.md").read_text()

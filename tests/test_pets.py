@@ -222,6 +222,7 @@ def test_the_same_seed_gives_the_same_batches(folder, data_dir):
 
 @pytest.mark.parametrize("calls", [1, 2, tf.data.AUTOTUNE])
 @pytest.mark.parametrize("memory", [0, 2**31])
+@pytest.mark.slow
 def test_parallel_calls_and_memory_change_nothing(
     folder, data_dir, monkeypatch, fresh, calls, memory
 ):
@@ -243,6 +244,7 @@ print(fingerprint(batches, batches))
 """
 
 
+@pytest.mark.slow
 def test_another_process_sees_the_same_batches(folder, tmp_path, data_dir):
     """It prepares its own copy, too: preparation must not depend on the run."""
     command = [sys.executable, "-c", OTHER_PROCESS, str(folder), str(tmp_path)]
@@ -423,6 +425,7 @@ def test_tfds_refuses_archives_with_another_checksum(mirror, tmp_path):
 # Real photographs
 
 
+@pytest.mark.slow
 def test_real_photographs(sample, data_dir):
     batches = pets.load(sample, "validation", image_size=64, data_dir=data_dir)
     images, masks = (

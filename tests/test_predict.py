@@ -526,6 +526,7 @@ def on_a_terminal(*words) -> tuple[int, str]:
     return process.wait(), told.decode()
 
 
+@pytest.mark.slow
 def test_the_same_photo_twice_gives_the_same_bytes_and_a_terminal_sees_progress(
     tmp_path, network
 ):
@@ -541,6 +542,7 @@ def test_the_same_photo_twice_gives_the_same_bytes_and_a_terminal_sees_progress(
         assert one.read_bytes() == (tmp_path / "two" / one.name).read_bytes()
 
 
+@pytest.mark.slow
 def test_stopped_by_hand_it_leaves_whole_files_and_one_sentence(tmp_path, network):
     (tmp_path / "many").mkdir()
     for number in range(300):
@@ -584,6 +586,7 @@ def damaged(folder, count: int) -> None:
 
 
 @pytest.mark.parametrize("count", [60, pytest.param(500, marks=pytest.mark.long)])
+@pytest.mark.slow
 def test_damaged_photos_never_end_the_program(tmp_path, network, count):
     (tmp_path / "photos").mkdir()
     damaged(tmp_path / "photos", count)
@@ -602,6 +605,7 @@ def test_damaged_photos_never_end_the_program(tmp_path, network, count):
     ("width", "height"),
     [(1000, 750), pytest.param(4000, 3000, marks=pytest.mark.long)],
 )
+@pytest.mark.slow
 def test_a_large_photo_fits_into_4_gigabytes(tmp_path, width, height):
     """With the whole VGG16, the process and TensorFlow included."""
     model = fcn.build("8s", 3, fc_units=512, fc_kernel=1, weights=None)

@@ -18,7 +18,14 @@ from utils import augment, environment, fcn, pets, surgery, training, vgg16
 TABLE = "oxford-pets-sample_trimap"
 
 
-@pytest.mark.parametrize("name", probe.PROBES)
+# The first two draw pictures before anything else.
+SLOW = ("synthetic_pets_trimap", "judge_synthetic", "oxford-pets-sample_species")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in probe.PROBES],
+)
 def test_the_code_does_what_the_result_was_made_with(name):
     assert probe.stale(name) == []
 
@@ -153,6 +160,7 @@ def test_the_first_stage_alone_is_looked_at_rightly(table):
 
 
 @pytest.mark.parametrize("name", MUTATIONS)
+@pytest.mark.slow
 def test_a_mutation_is_seen(name, table, monkeypatch):
     mutate, part = MUTATIONS[name]
     mutate(monkeypatch)
@@ -191,6 +199,7 @@ def rewritten(source):
     return ast.unparse(tree)
 
 
+@pytest.mark.slow
 def test_other_names_and_another_order_are_not_seen(tmp_path):
     for part in ("benchmarks", "data", "results", "tools", "utils"):
         ignored = shutil.ignore_patterns("cache", "__pycache__")

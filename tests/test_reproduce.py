@@ -12,7 +12,7 @@ import time
 import numpy as np
 import official_folder
 import pytest
-from conftest import ROOT
+from conftest import ROOT, THIN
 
 from tools import probe, recipe, reproduce
 from utils import environment, hardware, pets, predict, training
@@ -23,7 +23,7 @@ PROGRAM = """
 import pathlib, resource, signal, sys, time
 from tools import probe, recipe, reproduce
 from utils import callbacks, environment, pet_records, vgg16
-vgg16.BLOCKS = ((2, 4), (2, 8), (3, 8), (3, 16), (3, 16))
+vgg16.BLOCKS = {thin}
 environment.ROOT = pathlib.Path.cwd()
 environment.CACHE = pet_records.CACHE = environment.ROOT / "cache"
 (environment.ROOT / "notebooks" / "figures").mkdir(parents=True, exist_ok=True)
@@ -67,7 +67,7 @@ def start(home, folder, *words, pause=0.0, largest=0):
             [
                 sys.executable,
                 "-c",
-                PROGRAM.format(pause=pause, largest=largest),
+                PROGRAM.format(pause=pause, largest=largest, thin=THIN),
                 *arguments,
                 *words,
             ],
@@ -118,6 +118,7 @@ def whole(folder, tmp_path_factory):
     return home
 
 
+@pytest.mark.slow
 def test_everything_is_written(whole):
     table = json.loads((whole / "results" / "tiny.json").read_text())
     assert sorted(table["seeds"]["3"]["test"]) == sorted(recipe.ORDER)
@@ -134,6 +135,7 @@ def test_everything_is_written(whole):
         assert said.count(f"seed 3: {name} test mean IoU") == 1
 
 
+@pytest.mark.slow
 def test_the_first_seeds_networks_leave_with_what_they_were_trained_on(whole):
     folder = whole / "build" / "models" / "tiny"
     for stage in recipe.STAGES:
@@ -158,12 +160,13 @@ def run_with_kills(home, folder, times, seed):
         process = start(home, folder, "--resume", pause=0.5)
         while settled(home) == before and process.poll() is None:
             time.sleep(0.1)
-        time.sleep(generator.uniform(0, 15))
+        time.sleep(generator.uniform(0, 8))
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert start(home, folder, "--resume").wait(timeout=300) in (0, 1)
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_ends_with_the_same_weights(whole, folder, tmp_path):
     seed = random.randrange(10**6)
     run_with_kills(tmp_path, folder, 2, seed)
@@ -184,6 +187,7 @@ def test_killed_many_times(whole, folder, tmp_path, number):
     assert weights(tmp_path) == weights(whole), f"killed by the random seed {seed}"
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_costs_no_checkpoint(whole, folder, tmp_path):
     models = tmp_path / "build" / "models" / "tiny"
     process = start(tmp_path, folder)
@@ -240,7 +244,8 @@ def test_an_earlier_run_is_put_aside(tmp_path):
     assert (folder / "model").read_text() == "2"
 
 
-def test_a_run_goes_on_with_code_that_does_the_same_and_with_no_other(tmp_path):
+def test_a_run_goes_on_with_code_that_does_the_same_and_no_other(tmp_path, monkeypatch):
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
     folder = tmp_path / "build" / "models" / "tiny"
     wanted = {"task": "trimap", "probe": {"32s loss": "1", "32s order": "3 1 2"}}
     reproduce.prepared(folder, wanted, resume=False)

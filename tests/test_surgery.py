@@ -85,14 +85,17 @@ def largest_difference(vgg, images):
     return np.abs(dense - convolutional[:, 0, 0]).max() / np.ptp(dense)
 
 
+@pytest.mark.slow
 def test_logits_of_16_real_photos_are_the_same(vgg, sample):
     assert largest_difference(vgg, photos(sample, 16, 224)) <= 1e-4
 
 
+@pytest.mark.slow
 def test_logits_of_the_cat_are_the_same(vgg):
     assert largest_difference(vgg, cat_crops(4, 224)) <= 1e-4
 
 
+@pytest.mark.slow
 def test_vgg_keeps_names_parameters_and_leaves_the_classifier(vgg):
     classifier, network = vgg
     expected = [layer.name for layer in classifier.layers if layer.name != "flatten"]
@@ -112,6 +115,7 @@ def test_vgg_keeps_names_parameters_and_leaves_the_classifier(vgg):
 
 
 @pytest.mark.parametrize("height, width", [(224, 224), (256, 320), (351, 288)])
+@pytest.mark.slow
 def test_grid_side_is_a_thirty_second_less_six(vgg, height, width):
     _, network = vgg
     shape = (1, height // 32 - 6, width // 32 - 6, 10)
@@ -326,6 +330,7 @@ def test_decimate_to_the_present_width_changes_nothing():
     np.testing.assert_array_equal(surgery.decimate(network, 8)(images), network(images))
 
 
+@pytest.mark.slow
 def test_decimate_of_vgg_counts_parameters(vgg):
     slim = surgery.decimate(vgg[1], 1024)
     assert slim.get_layer("fc1").count_params() == (7 * 7 * 512 + 1) * 1024

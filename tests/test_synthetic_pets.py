@@ -182,6 +182,7 @@ def test_colour_does_not_tell_the_species(drawn):
     assert (np.abs(cats.mean(0) - dogs.mean(0)) < spread).all()
 
 
+@pytest.mark.slow
 def test_same_bytes_in_another_folder_and_process(builder, tmp_path):
     """The other process has another hash seed, so no order of a set can show."""
     code = (

@@ -182,6 +182,7 @@ def test_a_parameter_that_is_a_path_is_meant_from_here(tmp_path, monkeypatch):
         (["-p", "NONSENSE", "1"], "no chosen notebook has a parameter NONSENSE"),
     ],
 )
+@pytest.mark.slow
 def test_wrong_usage_of_run_is_said_in_a_sentence(arguments, sentence):
     done = subprocess.run(
         [sys.executable, "-m", "tools.run_notebooks", *arguments],
@@ -218,6 +219,7 @@ def test_bootstrap_refuses_a_full_disk(checkout, monkeypatch):
     assert not (checkout / ".venv").exists()
 
 
+@pytest.mark.slow
 def test_bootstrap_asks_for_no_room_where_everything_is_installed(
     checkout, monkeypatch
 ):
@@ -231,6 +233,7 @@ def test_bootstrap_asks_for_no_room_where_everything_is_installed(
         bootstrap.install(["requirements.txt"])
 
 
+@pytest.mark.slow
 def test_bootstrap_without_an_index_says_so_and_can_start_again(checkout):
     with pytest.raises(SystemExit, match="package index within reach"):
         bootstrap.install(["requirements.txt"])
@@ -240,6 +243,7 @@ def test_bootstrap_without_an_index_says_so_and_can_start_again(checkout):
     assert (checkout / ".venv" / "installed-requirements.txt").is_file()
 
 
+@pytest.mark.slow
 def test_bootstrap_mends_a_half_made_environment(checkout):
     (checkout / "requirements.txt").write_text("# nothing\n")
     (checkout / ".venv" / "bin").mkdir(parents=True)

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import official_folder
 import pytest
-from conftest import ROOT
+from conftest import ROOT, THIN
 
 from tools import train_distributed as tool
 from utils import pets, training, vgg16
@@ -23,9 +23,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
 
 STEPS = 3  # in an epoch: 10 photos in batches of 4, so that the last is short
 LIMIT = 60  # seconds in which the others end, as the tool promises
-
-# A VGG16 of few channels, so that little time goes into steps and checkpoints.
-THIN = ((2, 4), (2, 8), (3, 8), (3, 16), (3, 16))
 
 WORKER = f"""
 import sys
@@ -172,6 +169,7 @@ def alone(command, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_one_process_trains_as_keras_does(alone, command, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train_distributed", *command(alone)])
     monkeypatch.setattr(vgg16, "BLOCKS", THIN)
@@ -199,11 +197,13 @@ def test_one_process_trains_as_keras_does(alone, command, monkeypatch):
     assert found[1].mean() < found[0].mean()
 
 
+@pytest.mark.slow
 def test_the_network_is_saved(alone):
     model = training.load(alone / "model.keras")
     assert model(np.zeros((1, 40, 50, 3), np.float32)).shape == (1, 40, 50, 3)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_does(alone, command, tmp_path):
     codes, outputs = run_pair(tmp_path, command(tmp_path / "pair"))
     assert codes == [0, 0]
@@ -212,6 +212,7 @@ def test_two_processes_train_as_one_does(alone, command, tmp_path):
     np.testing.assert_allclose(losses(tmp_path / "pair"), losses(alone), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_two_devices_train_as_one_does(alone, command, tmp_path):
     words = command(tmp_path / "mirrored")
     with processes(tmp_path, [words], [TWO_CPUS + WORKER + RUN], [None]) as (process,):
@@ -219,6 +220,7 @@ def test_two_devices_train_as_one_does(alone, command, tmp_path):
     np.testing.assert_allclose(losses(tmp_path / "mirrored"), losses(alone), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_death_is_said_and_the_checkpoint_is_used(alone, command, tmp_path, capsys):
     words = command(tmp_path / "run")
     code, seconds, stderr = run_until_death(tmp_path, words, 1, "SIGKILL")
@@ -331,11 +333,13 @@ def test_wrong_usage_is_refused(changes, sentence, command, tmp_path, capsys):
     assert sentence in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_folder_with_another_run_is_refused(alone, command, capsys):
     assert here(command(alone, seed=1)) == 2
     assert "give another --out" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_names_the_files(
     command, tmp_path, monkeypatch, capsys
 ):
@@ -353,6 +357,7 @@ def test_a_loss_that_is_no_number_names_the_files(
     assert not (tmp_path / "run" / "losses.json").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_is_named(command, tmp_path, capsys):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "checkpoints").write_text("in the way")

@@ -11,6 +11,9 @@ from PIL import Image
 
 from utils import environment, fcn, pet_records, pets, training, vgg16
 
+WIDE = vgg16.BLOCKS
+pytestmark = pytest.mark.usefixtures("thin")
+
 SLIM = {"fc_units": 16, "fc_kernel": 1, "weights": None}
 
 
@@ -140,6 +143,7 @@ def data(folder, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("variant", ["16s", "at_once"])
+@pytest.mark.slow
 def test_heads_on_stored_features_are_the_whole_network(variant, data):
     model = fcn.build(variant, 3, **SLIM)
     training.freeze(model, (1, 2, 3, 4, 5))
@@ -176,6 +180,7 @@ def test_evaluate_counts_every_photo_once(data):
 # Files and cache
 
 
+@pytest.mark.slow
 def test_a_network_in_training_can_be_saved_whole_and_grown(tmp_path, data):
     """What `fit` compiles the network with is known when it is read again."""
     model = fcn.build("32s", 3, **SLIM)
@@ -192,7 +197,11 @@ def test_a_network_in_training_can_be_saved_whole_and_grown(tmp_path, data):
     training.fit(grown, data, epochs=1, verbose=0)
 
 
-def test_save_leaves_the_optimiser_out_and_load_brings_the_same_back(tmp_path, data):
+@pytest.mark.slow
+def test_save_leaves_the_optimiser_out_and_load_brings_the_same_back(
+    tmp_path, data, monkeypatch
+):
+    monkeypatch.setattr(vgg16, "BLOCKS", WIDE)  # where weights are most of the file
     model = fcn.build("16s", 3, **SLIM)
     training.freeze(model, (1, 2, 3, 4, 5))
     training.fit(model, data, epochs=1, verbose=0)
@@ -205,6 +214,7 @@ def test_save_leaves_the_optimiser_out_and_load_brings_the_same_back(tmp_path, d
     np.testing.assert_allclose(loaded(image), model(image), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_trained_keeps_each_stage_and_trains_none_twice(folder, data, monkeypatch):
     monkeypatch.setattr(vgg16, "load_imagenet_weights", lambda model: None)
     fits = []
@@ -231,6 +241,7 @@ def test_trained_keeps_each_stage_and_trains_none_twice(folder, data, monkeypatc
         training.trained("8", folder)
 
 
+@pytest.mark.slow
 def test_trained_knows_a_data_set_by_its_content(tmp_path, monkeypatch):
     """Not by its name, its place or its files' dates."""
     monkeypatch.setattr(environment, "CACHE", tmp_path)
@@ -258,9 +269,9 @@ def test_trained_knows_a_data_set_by_its_content(tmp_path, monkeypatch):
     assert len(fits) == 2
 
 
+@pytest.mark.slow
 def test_trained_fine_tunes_everything_on_a_gpu(folder, data, monkeypatch):
     monkeypatch.setattr(environment, "on_gpu", lambda: True)
-    monkeypatch.setattr(vgg16, "BLOCKS", ((1, 4), (1, 4), (1, 8), (1, 8), (1, 8)))
     monkeypatch.setattr(vgg16, "load_imagenet_weights", lambda model: None)
     seen = []
     fit = training.fit

