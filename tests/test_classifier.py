@@ -30,6 +30,7 @@ def test_no_random_patch_is_labelled_void():
         assert label == 2 and patch.shape[0] == patch.shape[1] <= 0.9 * 60
 
 
+@pytest.mark.slow
 def test_patches_come_whole_photos_first_and_the_same_twice():
     images, labels = classifier.patches("synthetic_pets", "validation", 6, seed=3)
     again, _ = classifier.patches("synthetic_pets", "validation", 6, seed=3)
@@ -67,6 +68,7 @@ def test_enlarged_photos_fit_the_stride():
     assert classifier.enlarged(np.zeros((200, 60, 3)), 256).shape == (256, 224, 3)
 
 
+@pytest.mark.slow
 def test_a_kept_classifier_is_found_again_and_never_half(tmp_path, monkeypatch):
     monkeypatch.setattr(environment, "CACHE", tmp_path)
     small = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])

@@ -258,6 +258,7 @@ def test_wrong_usage(words, model, tmp_path, monkeypatch):
     assert stopped.value.code == 2
 
 
+@pytest.mark.slow
 def test_drawn_pets_are_not_called_by_oxford_s_breeds():
     arguments = argparse.Namespace(
         dataset="synthetic_pets", split="test", task="trimap"

@@ -177,6 +177,7 @@ def test_photos_come_from_all_over_a_list():
     assert len(export.spread(counted, 99)) == 10
 
 
+@pytest.mark.slow
 def test_calibration_is_by_training_photos_unless_given(monkeypatch, tmp_path):
     words = ["--model", "x", "--out", tmp_path, "--dataset", "synthetic_pets"]
     use(monkeypatch, *words)

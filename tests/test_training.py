@@ -96,6 +96,54 @@ def test_unknown_id_is_refused(unknown):
         training.fit(model, data, epochs=1, verbose=0)
 
 
+# Arrays in place of a data set
+
+
+def arrays(count=5):
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (count, 40, 48, 3), np.uint8)
+    return images, np.int64(images[..., 0] > 99)
+
+
+def test_arrays_are_seen_once_an_epoch_in_an_order_of_seed_and_epoch():
+    images, masks = arrays()
+    batches = training.Batches(images, masks, batch_size=2, seed=3)
+    orders = []
+    for epoch in (0, 1, 0):
+        batches.epoch = epoch
+        pairs = [batches[number] for number in range(len(batches))]
+        seen = np.concatenate([image for image, _ in pairs])
+        order = [int(np.argmax((images == one).all((1, 2, 3)))) for one in seen]
+        np.testing.assert_array_equal(
+            np.concatenate([mask for _, mask in pairs]), masks[order]
+        )
+        names = [n for b in range(len(batches)) for n in batches.names(epoch, b)]
+        assert names == [f"photo {number}" for number in order]
+        orders.append(order)
+    assert orders[0] == orders[2] != orders[1]
+    assert sorted(orders[0]) == list(range(5)) and len(pairs[-1][0]) == 1
+    in_order = training.Batches(images, masks)
+    np.testing.assert_array_equal(in_order[0][1], masks)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda images, masks: (images, masks[:-1]), "as many masks as images"),
+        (lambda images, masks: (images[0], masks[0]), "as many masks as images"),
+        (lambda images, masks: (images, masks[..., None]), "as many masks as images"),
+        (lambda images, masks: (images / 255, masks), "multiply them by 255"),
+        (lambda images, masks: (images, masks / 2), "give class ids as whole numbers"),
+        (lambda images, masks: (images, masks + 2), "holds the id 3, but the loss"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused_in_a_sentence(change, sentence):
+    model = fcn.build("32s", 3, **SLIM)
+    with pytest.raises(ValueError, match=sentence) as caught:
+        training.fit(model, change(*arrays()), epochs=1, verbose=0)
+    assert "\n" not in str(caught.value)
+
+
 # Optimiser, freezing
 
 

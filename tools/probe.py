@@ -156,12 +156,12 @@ def variables(model: keras.Model) -> str:
     kept = [array(v) for v in (*optimizer.variables, *trained)]
     schedule, optimizer.learning_rate = optimizer._learning_rate, Constant()
     moved = []
-    for gradient in (keras.ops.zeros_like, keras.ops.ones_like):
+    for gradient in (keras.ops.zeros, keras.ops.ones):
         for variable in optimizer.variables:
-            variable.assign(keras.ops.zeros_like(variable))
+            variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
         for variable in trained:
-            variable.assign(keras.ops.ones_like(variable))
-        optimizer.apply([gradient(v) for v in trained], trained)
+            variable.assign(keras.ops.ones(variable.shape))
+        optimizer.apply([gradient(v.shape) for v in trained], trained)
         moved.append([float(array(v).flat[0]) for v in trained])
     optimizer._learning_rate = schedule
     for variable, value in zip((*optimizer.variables, *trained), kept, strict=True):

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from utils import pets, plots
+from utils import plots
 
 
 class RepeatableEpochs(keras.callbacks.Callback):
@@ -18,21 +17,22 @@ class RepeatableEpochs(keras.callbacks.Callback):
     Then a run that goes on after a stop sees what it would have seen without one.
 
     Args:
-        dataset: what `fit` trains on; one of `pets.load` follows, another keeps its own
-            order.
+        dataset: what `fit` trains on; one of `pets.load` follows, and arrays do;
+            another keeps its own order.
         seed: of all random numbers.
 
     Introduced in notebook 06.
     """
 
-    def __init__(self, dataset: tf.data.Dataset, seed: int):
+    def __init__(self, dataset, seed: int):
         super().__init__()
         self.dataset, self.seed = dataset, seed
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Set the pass over the photos, and the state of each dropout layer."""
-        if pets.counts_passes(self.dataset):
-            pets.set_epoch(self.dataset, epoch)
+        passes = getattr(self.dataset, "passes", None)
+        if passes is not None:
+            passes.epoch = epoch
         for number, layer in enumerate(self.model.layers):
             generator = getattr(layer, "seed_generator", None)
             if generator is not None:
@@ -49,7 +49,7 @@ class StopAtNaN(keras.callbacks.Callback):
     Introduced in notebook 06.
     """
 
-    def __init__(self, dataset: tf.data.Dataset):
+    def __init__(self, dataset):
         super().__init__()
         self.dataset, self.epoch, self.batch = dataset, 0, 0
 
@@ -79,10 +79,11 @@ class StopAtNaN(keras.callbacks.Callback):
 
     def _stop(self, what: str) -> None:
         files = "unknown"
-        if pets.counts_passes(self.dataset):
+        passes = getattr(self.dataset, "passes", None)
+        if passes is not None:
             # The step of the batch before may be the one that went too far.
             batches = range(max(0, self.batch - 1), self.batch + 1)
-            names = [pets.file_names(self.dataset, self.epoch, b) for b in batches]
+            names = [passes.names(self.epoch, b) for b in batches]
             files = " after ".join(", ".join(batch) for batch in reversed(names))
         raise FloatingPointError(
             f"{what} not a finite number in epoch {self.epoch + 1}, batch "
@@ -113,6 +114,8 @@ class Checkpoints(keras.callbacks.Callback):
     """
 
     def __init__(self, folder: str | os.PathLike, model: keras.Model):
+        import tensorflow as tf
+
         super().__init__()
         self.folder = pathlib.Path(folder)
         self._done = tf.Variable(0, dtype=tf.int64)
@@ -128,8 +131,10 @@ class Checkpoints(keras.callbacks.Callback):
                 "and this part of the training begins again."
             )
 
-    def _restored(self, state: tf.train.Checkpoint, path: str) -> bool:
+    def _restored(self, state, path: str) -> bool:
         """Take over a checkpoint; return whether it can be read."""
+        import tensorflow as tf
+
         try:
             state.restore(path).assert_consumed()
         except (ValueError, AssertionError, tf.errors.InvalidArgumentError) as error:
@@ -157,6 +162,8 @@ class Checkpoints(keras.callbacks.Callback):
         Raises:
             OSError: when that fails; the one before is still there.
         """
+        import tensorflow as tf
+
         history = self.history
         for name, value in (logs or {}).items():
             history.setdefault(name, []).append(np.asarray(value).tolist())
@@ -196,6 +203,8 @@ class TensorBoard(keras.callbacks.Callback):
         names: Sequence[str],
         model: keras.Model | None = None,
     ):
+        import tensorflow as tf
+
         super().__init__()
         self.writer = tf.summary.create_file_writer(os.fspath(folder))
         self.images, self.masks, self.names = np.asarray(images), masks, names
@@ -203,6 +212,8 @@ class TensorBoard(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Write numbers and pictures."""
+        import tensorflow as tf
+
         network = self.network or self.model
         predicted = network.predict_on_batch(self.images).argmax(-1)  # (N, H, W)
         panels = [

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -12,15 +13,35 @@ from collections.abc import Iterator
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CACHE = ROOT / "data" / "cache"
 
 
+def gpus() -> list[str]:
+    """Name the GPUs that Keras's backend sees.
+
+    Introduced in notebook 00.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        found = tf.config.list_physical_devices("GPU")
+        details = map(tf.config.experimental.get_device_details, found)
+        return [one.get("device_name", "GPU") for one in details]
+    if backend == "jax":
+        import jax
+
+        return [one.device_kind for one in jax.devices() if one.platform == "gpu"]
+    import torch
+
+    return [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
+
+
 def on_gpu() -> bool:
-    """Return whether TensorFlow sees a GPU. Introduced in notebook 00."""
-    return bool(tf.config.list_physical_devices("GPU"))
+    """Return whether Keras's backend sees a GPU. Introduced in notebook 00."""
+    return bool(gpus())
 
 
 def device_name() -> str:
@@ -28,31 +49,32 @@ def device_name() -> str:
 
     Introduced in notebook 00.
     """
-    gpus = tf.config.list_physical_devices("GPU")
-    if not gpus:
+    found = gpus()
+    if not found:
         return f"CPU, {os.cpu_count()} cores"
-    details = tf.config.experimental.get_device_details(gpus[0])
-    name = details.get("device_name", "GPU")
-    return name if len(gpus) == 1 else f"{len(gpus)} x {name}"
+    return found[0] if len(found) == 1 else f"{len(found)} x {found[0]}"
 
 
 def versions() -> dict[str, str]:
     """Return the versions that decide a result, by package name."""
+    backend = keras.backend.backend()
     return {
         "python": platform.python_version(),
-        "tensorflow": tf.__version__,
+        backend: importlib.metadata.version(backend),
         "keras": keras.__version__,
         "numpy": np.__version__,
     }
 
 
 def prepare(seed: int, deterministic: bool = False) -> str:
-    """Seed Python, NumPy and TensorFlow, let GPU memory grow, and say what runs here.
+    """Seed Python, NumPy and the backend, and say what runs here.
+
+    Under TensorFlow the memory of a GPU grows as it is needed.
 
     Args:
         seed: the one seed all random numbers come from.
         deterministic: whether the same run must give the same bits on this machine,
-            even where that is slower.
+            even where that is slower; TensorFlow alone has a switch for it.
 
     Returns:
         One line naming the device and the versions.
@@ -60,14 +82,17 @@ def prepare(seed: int, deterministic: bool = False) -> str:
     Introduced in notebook 00.
 
     """
-    for gpu in tf.config.list_physical_devices("GPU"):
-        try:
-            tf.config.experimental.set_memory_growth(gpu, True)
-        except RuntimeError:  # already in use: too late to change, and harmless
-            break
     keras.utils.set_random_seed(seed)
-    if deterministic:
-        tf.config.experimental.enable_op_determinism()
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        for gpu in tf.config.list_physical_devices("GPU"):
+            try:
+                tf.config.experimental.set_memory_growth(gpu, True)
+            except RuntimeError:  # already in use: too late to change, and harmless
+                break
+        if deterministic:
+            tf.config.experimental.enable_op_determinism()
     listed = ", ".join(f"{name} {version}" for name, version in versions().items())
     return f"{device_name()}; {listed}; seed {seed}"
 

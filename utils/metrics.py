@@ -5,6 +5,10 @@ import numpy as np
 from keras import ops
 from scipy import ndimage
 
+# JAX has 32 bits unless told otherwise: 2 ** 31 pixels are 42,000 photos of 224 px.
+_WIDE = keras.backend.backend() != "jax"
+COUNT, SCORE = ("int64", "float64") if _WIDE else ("int32", "float32")
+
 
 def confusion_matrix(
     mask: keras.KerasTensor,
@@ -21,13 +25,14 @@ def confusion_matrix(
         ignore_class: id in the mask of pixels that do not count.
 
     Returns:
-        int64 (C, C): pixels by true class (row) and predicted class (column).
+        int64 (C, C): pixels by true class (row) and predicted class (column); int32
+        under JAX, which so counts up to 2,147,483,647 pixels a cell.
 
     Introduced in notebook 07.
     """
     mask = ops.cast(ops.reshape(mask, (-1,)), "int32")
     prediction = ops.cast(ops.reshape(prediction, (-1,)), "int32")
-    counts = ops.cast(mask != ignore_class, "int64")
+    counts = ops.cast(mask != ignore_class, COUNT)
     # Void pixels add zero, wherever; cell 0 is as good as any.
     cell = ops.where(mask != ignore_class, mask * num_classes + prediction, 0)
     counts = ops.segment_sum(counts, cell, num_segments=num_classes**2)
@@ -45,8 +50,8 @@ def scores(confusion: keras.KerasTensor) -> dict[str, keras.KerasTensor]:
             once, one a photo for example.
 
     Returns:
-        Float64 (...) `pixel_accuracy`, `mean_accuracy`, `mean_iou` and
-        `frequency_weighted_iou`, and (..., C) `iou`, `precision`, `recall`, `f1`;
+        Float64, under JAX float32, (...) `pixel_accuracy`, `mean_accuracy`, `mean_iou`
+        and `frequency_weighted_iou`, and (..., C) `iou`, `precision`, `recall`, `f1`;
         NaN where nothing was counted.
 
     Source: Long, Shelhamer, Darrell: Fully convolutional networks for semantic
@@ -54,7 +59,7 @@ def scores(confusion: keras.KerasTensor) -> dict[str, keras.KerasTensor]:
 
     Introduced in notebook 07.
     """
-    confusion = ops.cast(confusion, "float64")
+    confusion = ops.cast(confusion, SCORE)
     correct = ops.diagonal(confusion, axis1=-2, axis2=-1)  # (..., C)
     true, predicted = ops.sum(confusion, axis=-1), ops.sum(confusion, axis=-2)
     present = true + predicted > 0
@@ -84,7 +89,7 @@ def _ratio(part, whole, defined):
 def _mean(values, chosen):
     """Average the chosen values over the classes; NaN when there is none."""
     total = ops.sum(ops.where(chosen, values, 0.0), axis=-1)
-    count = ops.sum(ops.cast(chosen, "float64"), axis=-1)
+    count = ops.sum(ops.cast(chosen, SCORE), axis=-1)
     return _ratio(total, count, ops.any(chosen, axis=-1))
 
 
@@ -141,7 +146,7 @@ class SegmentationMetrics(keras.metrics.Metric):
         self.ignore_class = ignore_class
         # Integers: float32 stops counting at 2**24 pixels, some 330 photos of 224 px.
         self.confusion = self.add_variable(
-            (num_classes, num_classes), initializer="zeros", dtype="int64"
+            (num_classes, num_classes), initializer="zeros", dtype=COUNT
         )
 
     def update_state(

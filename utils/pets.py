@@ -111,6 +111,13 @@ class _Passes:
             places = np.random.default_rng([self.seed, epoch, 0]).permutation(places)
         return places
 
+    def names(self, epoch: int, batch: int) -> list[str]:
+        """Name the photos of one batch of one pass."""
+        first = batch * self.batch_size
+        return self.file_names[
+            self.order(epoch)[first : first + self.batch_size]
+        ].tolist()
+
     def __call__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (places (B,), random numbers (B, NUM_DRAWS)) for one pass."""
         epoch, self.epoch = self.epoch, self.epoch + 1
@@ -224,10 +231,7 @@ def file_names(dataset: tf.data.Dataset, epoch: int, batch: int) -> list[str]:
 
     Introduced in notebook 06.
     """
-    passes = _passes(dataset)
-    first = batch * passes.batch_size
-    places = passes.order(epoch)[first : first + passes.batch_size]
-    return passes.file_names[places].tolist()
+    return _passes(dataset).names(epoch, batch)
 
 
 def counts_passes(dataset: tf.data.Dataset) -> bool:

@@ -1,5 +1,10 @@
-"""Training a segmentation network: loss, optimiser, freezing, heads alone, cache."""
+"""Training a segmentation network: loss, optimiser, freezing, heads alone, cache.
 
+On Keras alone, so on TensorFlow, JAX and PyTorch; checkpoints, stored features and the
+cache of networks need TensorFlow.
+"""
+
+import contextlib
 import functools
 import math
 import os
@@ -9,11 +14,10 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
 from utils import callbacks as watching
-from utils import environment, fcn, pet_records, pets
+from utils import environment, fcn
 from utils.metrics import SegmentationMetrics
 
 
@@ -139,10 +143,21 @@ class AdamW(keras.optimizers.AdamW):
         super().__init__(learning_rate, **kwargs)
         self.backbone_factor = backbone_factor
 
+    def build(self, variables: list) -> None:
+        """Find out which weights are the backbone's, by the layers in their paths.
+
+        Later TensorFlow hands over a variable without a path, and the name alone is
+        `kernel` under JAX and PyTorch.
+        """
+        super().build(variables)
+        self._factors = [
+            self.backbone_factor if re.search(r"(^|/)block\d_", v.path) else 1.0
+            for v in variables
+        ]
+
     def update_step(self, gradient, variable, learning_rate) -> None:
         """Update one weight."""
-        in_backbone = re.search(r"(^|/)block\d_", variable.name)
-        factor = self.backbone_factor if in_backbone else 1.0
+        factor = self._factors[self._get_variable_index(variable)]
         super().update_step(gradient, variable, learning_rate * factor)
 
     def get_config(self) -> dict:
@@ -184,16 +199,95 @@ def cosine_schedule(
     )
 
 
+class Batches(keras.utils.PyDataset):
+    """Batches of arrays, in an order that follows from (seed, epoch).
+
+    Args:
+        inputs: images (N, H, W, 3), RGB 0..255.
+        masks: class ids (N, H, W).
+        batch_size: photos in a batch; the last batch holds the rest.
+        seed: of the order; None keeps the arrays' own.
+
+    Raises:
+        ValueError: arrays of other shapes, or of different length.
+
+    Introduced in notebook 06.
+    """
+
+    def __init__(self, inputs, masks, batch_size: int = 16, seed: int | None = None):
+        super().__init__()
+        self.inputs, self.masks = np.asarray(inputs), np.asarray(masks)
+        self.batch_size, self.seed, self.epoch = batch_size, seed, 0
+        self.passes = self  # asked by `callbacks.RepeatableEpochs` and `StopAtNaN`
+        shapes = self.inputs.shape, self.masks.shape
+        if len(shapes[0]) != 4 or shapes[0][3] != 3 or shapes[0][:3] != shapes[1]:
+            raise ValueError(
+                f"Images of shape {shapes[0]} and masks of shape {shapes[1]} do not "
+                "fit; give as many masks as images, (N, H, W, 3) and (N, H, W)."
+            )
+        if not np.issubdtype(self.masks.dtype, np.integer):
+            raise ValueError(
+                f"The masks are {self.masks.dtype}; give class ids as whole numbers."
+            )
+        if self.inputs.size and self.inputs.max() <= 1:
+            raise ValueError(
+                "The images lie within 0..1, but the networks here take 0..255; "
+                "multiply them by 255."
+            )
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return math.ceil(len(self.inputs) / self.batch_size)
+
+    def rows(self, epoch: int, batch: int) -> np.ndarray:
+        """Return which photos a batch holds."""
+        order = np.arange(len(self.inputs))
+        if self.seed is not None:
+            order = np.random.default_rng([self.seed, epoch, 0]).permutation(order)
+        return order[batch * self.batch_size : (batch + 1) * self.batch_size]
+
+    def names(self, epoch: int, batch: int) -> list[str]:
+        """Name the photos of a batch by their number."""
+        return [f"photo {row}" for row in self.rows(epoch, batch)]
+
+    def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return images (B, H, W, 3) float32 and masks (B, H, W) int32."""
+        rows = self.rows(self.epoch, batch)
+        return np.float32(self.inputs[rows]), np.int32(self.masks[rows])
+
+
+def _as_batches(data, seed: int | None = None):
+    """Return arrays (images, masks) as `Batches`, and anything else as it is."""
+    return Batches(*data, seed=seed) if isinstance(data, tuple | list) else data
+
+
+def _several_outputs(data, names: list[str]):
+    """Give every output of `at_once` the same mask."""
+    if isinstance(data, keras.utils.PyDataset):
+        copy = _SeveralOutputs()
+        copy.data, copy.names = data, names
+        return copy
+    return data.map(functools.partial(_for_all, names))
+
+
+class _SeveralOutputs(keras.utils.PyDataset):
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, batch: int) -> tuple:
+        return _for_all(self.names, *self.data[batch])
+
+
 def fit(
     model: keras.Model,
-    train: tf.data.Dataset,
+    train,
     *,
     epochs: int,
     learning_rate: float = 1e-3,
     backbone_factor: float = 0.1,
     weight_decay: float = 1e-4,
     dice_weight: float = 0.0,
-    validation: tf.data.Dataset | None = None,
+    validation=None,
     checkpoints: str | os.PathLike | None = None,
     seed: int = 0,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -206,7 +300,9 @@ def fit(
 
     Args:
         model: of `fcn.build`, or the `heads` of one.
-        train: batches (images or features, masks), of known number.
+        train: batches (images or features, masks), of known number: a `tf.data`
+            data set, a `keras.utils.PyDataset`; or two arrays, see `Batches`, which are
+            cut into batches of 16 in another order in every epoch.
         epochs: passes over them.
         learning_rate: of the heads at its highest.
         backbone_factor: what the backbone's rate is of it.
@@ -233,11 +329,15 @@ def fit(
     """
     names = list(model.output) if isinstance(model.output, dict) else None
     num_classes = (model.output["s8"] if names else model.output).shape[-1]
-    check_mask(next(iter(train.take(1)))[1].numpy(), num_classes)
+    train = _as_batches(train, seed)
+    validation = None if validation is None else _as_batches(validation)
+    first = train[0] if hasattr(train, "__getitem__") else next(iter(train.take(1)))
+    check_mask(ops.convert_to_numpy(first[1]), num_classes)
 
     loss = SegmentationLoss(dice_weight)
     schedule = cosine_schedule(learning_rate, epochs * len(train))
-    with model.distribute_strategy.scope():  # of one device, or of several
+    strategy = getattr(model, "distribute_strategy", None)  # TensorFlow's alone
+    with strategy.scope() if strategy else contextlib.nullcontext():
         metric = SegmentationMetrics(num_classes)
         model.compile(
             AdamW(schedule, backbone_factor, weight_decay=weight_decay),
@@ -256,8 +356,8 @@ def fit(
     if kept:
         watch.append(kept)
     if names:
-        train = train.map(functools.partial(_for_all, names))
-        validation = validation and validation.map(functools.partial(_for_all, names))
+        train = _several_outputs(train, names)
+        validation = validation and _several_outputs(validation, names)
     history = model.fit(
         train,
         epochs=epochs,
@@ -275,14 +375,37 @@ def _for_all(names, inputs, mask):
     return inputs, {name: mask for name in names}
 
 
-def evaluate(
-    model: keras.Model, dataset: tf.data.Dataset, ignore_class: int = 255
-) -> dict:
+def forward(model: keras.Model):
+    """Return a compiled function from images to what the model says when not training.
+
+    As one graph: layer by layer, 16 bits round otherwise. XLA is left to `fit`.
+
+    Introduced in notebook 06.
+    """
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        call = functools.partial(model, training=False)
+        return tf.function(call, reduce_retracing=True)
+    if backend == "jax":
+        import jax
+
+        weights = model.trainable_variables, model.non_trainable_variables
+        weights = [[variable.value for variable in part] for part in weights]
+        call = jax.jit(functools.partial(model.stateless_call, training=False))
+        return lambda images: call(*weights, images)[0]
+    import torch
+
+    return torch.no_grad()(functools.partial(model, training=False))
+
+
+def evaluate(model: keras.Model, dataset, ignore_class: int = 255) -> dict:
     """Score a model on a whole data set.
 
     Args:
         model: of `fcn.build`, or the `heads` of one.
-        dataset: batches (images or features, masks).
+        dataset: batches (images or features, masks), or two arrays, as for `fit`.
         ignore_class: id of pixels that do not count.
 
     Returns:
@@ -296,15 +419,18 @@ def evaluate(
         name: SegmentationMetrics(output.shape[-1], ignore_class)
         for name, output in named.items()
     }
-    forward = tf.function(
-        functools.partial(model, training=False), reduce_retracing=True
-    )
-    for inputs, mask in dataset:
-        logits = forward(inputs)
+    call, batches = forward(model), _as_batches(dataset)
+    if isinstance(batches, keras.utils.PyDataset):
+        batches = map(batches.__getitem__, range(len(batches)))
+    for inputs, mask in batches:
+        logits = call(inputs)
         for name, metric in metrics.items():
             metric.update_state(mask, logits[name] if named is model.output else logits)
     results = {
-        name: {key: np.asarray(value).tolist() for key, value in m.result().items()}
+        name: {
+            key: ops.convert_to_numpy(value).tolist()
+            for key, value in m.result().items()
+        }
         for name, m in metrics.items()
     }
     return results if named is model.output else results["only"]
@@ -332,26 +458,29 @@ def heads(model: keras.Model) -> keras.Model:
     return keras.Model(pools, output)
 
 
-def backbone_features(model: keras.Model, dataset: tf.data.Dataset) -> tf.data.Dataset:
+def backbone_features(model: keras.Model, dataset):
     """Compute what a frozen backbone says about every photo, once.
 
     Args:
         model: of `fcn.build`.
-        dataset: batches (images, masks), images of one size; what is made of them is
-            kept in memory, 0.3 MB for a photo of 160 px.
+        dataset: a `tf.data` data set of batches (images, masks), images of one size;
+            what is made of them is kept in memory, 0.3 MB for a photo of 160 px.
 
     Returns:
-        Single examples, unbatched and in order: the inputs of `heads`, and the mask,
-        void where the padded image reaches beyond it.
+        A `tf.data` data set of examples, unbatched and in order: the inputs of `heads`,
+        and the mask, void where the padded image reaches beyond it.
 
     Introduced in notebook 04.
     """
-    backbone = keras.Model(model.input, _pools(model))
-    forward = tf.function(functools.partial(backbone, training=False))
+    import tensorflow as tf
+
+    from utils import pet_records, pets
+
+    call = forward(keras.Model(model.input, _pools(model)))
     parts = []
     for images, masks in dataset:
         # float16 keeps 3 digits, and halves the memory.
-        features = tuple(tf.cast(pool, tf.float16) for pool in forward(images))
+        features = tuple(tf.cast(pool, tf.float16) for pool in call(images))
         height, width = 32 * features[-1].shape[1], 32 * features[-1].shape[2]
         beyond = [[0, 0], [0, height - masks.shape[1]], [0, width - masks.shape[2]]]
         parts.append((features, tf.pad(masks, beyond, constant_values=pets.VOID)))
@@ -397,6 +526,8 @@ def trained(
 
     Introduced in notebook 05.
     """
+    from utils import pet_records, pets
+
     if variant not in fcn.VARIANTS:
         raise ValueError(f"Variant {variant!r} is unknown; take one of {fcn.VARIANTS}.")
     on_gpu = environment.on_gpu()

@@ -247,7 +247,7 @@ def feature_spread(model: keras.Model) -> dict[str, float]:
     pooled = [model.get_layer(f"block{name[-1]}_pool").output for name in names]
     features = keras.Model(model.input, pooled)(cat, training=False)
     return {
-        name: float(np.std(np.float64(feature)))
+        name: float(np.std(np.float64(keras.ops.convert_to_numpy(feature))))
         for name, feature in zip(names, features, strict=True)
     }
 

@@ -1,0 +1,147 @@
+"""The same networks, losses and steps on every backend of Keras that is installed.
+
+Each backend runs in a process of its own; in those of JAX and PyTorch TensorFlow cannot
+be imported, as on a machine that does not have it.
+"""
+
+import functools
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import pytest
+from conftest import ROOT, THIN
+
+OTHERS = ("jax", "torch")
+
+PROGRAM = f"""
+import json, sys
+backend, folder = sys.argv[1:]
+if backend != "tensorflow":
+    class Absent:
+        def find_spec(self, name, *_):
+            if name.partition(".")[0] == "tensorflow":
+                raise ModuleNotFoundError(name)
+
+    sys.meta_path.insert(0, Absent())
+import keras
+import numpy as np
+from utils import fcn, metrics, training, vgg16
+vgg16.BLOCKS = {THIN}
+assert keras.backend.backend() == backend
+
+def fill(model):
+    # Weights from NumPy, by the layers' names; the scores' too, which begin as zero.
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            random = np.random.default_rng(list(layer.name.encode()))
+            layer.set_weights(
+                [random.normal(0, 0.2, w.shape) for w in layer.get_weights()]
+            )
+
+vgg16.load_imagenet_weights = fill
+SLIM = dict(fc_units=8, fc_kernel=1, dropout=0.0, weights="imagenet_convolutions")
+random = np.random.default_rng(0)
+found, said = {{}}, {{}}
+for size in ((64, 64), (97, 161)):
+    image = np.float32(random.uniform(0, 255, (1, *size, 3)))
+    for variant in fcn.VARIANTS:
+        model = fcn.build(variant, 3, **SLIM)
+        fill(model)
+        for number, logits in enumerate(keras.tree.flatten(model(image))):
+            key = f"{{variant}} {{number}} {{size[0]}}"
+            found[key] = keras.ops.convert_to_numpy(logits)
+np.savez(folder + "/logits.npz", **found)
+
+# One step moves each weight by the rate of its own layer: Adam's first one is the rate.
+model = fcn.build("8s", 3, **SLIM)
+fill(model)
+optimizer = training.AdamW(0.01, backbone_factor=0.25, weight_decay=0.0)
+optimizer.build(model.trainable_variables)
+before = [np.array(keras.ops.convert_to_numpy(v)) for v in model.trainable_variables]
+ones = [keras.ops.ones(v.shape) for v in model.trainable_variables]
+optimizer.apply(ones, model.trainable_variables)
+said["moved"] = {{
+    v.path: float(np.abs(keras.ops.convert_to_numpy(v) - old).max())
+    for v, old in zip(model.trainable_variables, before)
+}}
+
+# Stages grow out of each other, on arrays; what is measured is the same everywhere.
+images = np.uint8(random.uniform(0, 255, (6, 48, 40, 3)))
+images[:, :, :20] //= 4
+masks = np.int32(images[..., 0] > 70)
+masks[:, :2] = 255
+model = fcn.build("32s", 3, **SLIM)
+fill(model)
+said["losses"] = []
+for epochs in (1, 1, 3):
+    told = training.fit(
+        model, (images, masks), epochs=epochs, learning_rate=1e-3, dice_weight=1.0,
+        validation=(images, masks), verbose=0,
+    )
+    said["losses"] += told["loss"]
+    scored = training.evaluate(model, (images, masks))
+    assert abs(scored["mean_iou"] - told["val_mean_iou"][-1]) < 2e-3, (scored, told)
+    model = fcn.grow(model) if epochs == 1 else model
+said["stage"] = fcn.variant_of(model)
+at_once = fcn.build("at_once", 3, **SLIM)
+said["at once"] = training.fit(at_once, (images, masks), epochs=1, verbose=0)["loss"]
+said["three scores"] = sorted(training.evaluate(at_once, (images, masks)))
+keras.config.set_dtype_policy("float32")
+said["counts"] = np.asarray(
+    keras.ops.convert_to_numpy(
+        metrics.confusion_matrix(masks, np.minimum(masks, 2), 3)
+    )
+).tolist()
+print(json.dumps(said))
+"""
+
+
+@functools.cache
+def run(backend):
+    """Return what the program prints, and its logits, under a backend."""
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed: requirements-backends.txt")
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, backend, folder],
+            cwd=ROOT,
+            env=os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        with np.load(f"{folder}/logits.npz") as logits:
+            return json.loads(done.stdout.splitlines()[-1]), dict(logits)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", OTHERS)
+def test_networks_and_steps_are_the_same_without_tensorflow(backend):
+    found, others = run(backend)
+    expected, logits = run("tensorflow")
+    assert set(logits) == set(others) and len(logits) == 12
+    for name, values in logits.items():
+        assert np.ptp(values) > 0.1, name
+        difference = np.abs(values - others[name]).max() / np.abs(values).max()
+        assert difference < 1e-4, name
+    assert found["losses"][0] == pytest.approx(expected["losses"][0], rel=1e-3)
+    np.testing.assert_allclose(found["losses"], expected["losses"], rtol=2e-2)
+    assert found["losses"][-1] < found["losses"][0]
+    assert found["stage"] == "8s"
+    assert found["three scores"] == ["s16", "s32", "s8"]
+    assert found["counts"] == expected["counts"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", *OTHERS])
+def test_the_backbone_learns_at_its_own_rate(backend):
+    moved = run(backend)[0]["moved"]
+    assert len(moved) == 2 * (5 + 2 + 3)
+    for path, step in moved.items():
+        rate = 0.0025 if path.startswith("block") else 0.01
+        assert step == pytest.approx(rate, rel=1e-3), path
