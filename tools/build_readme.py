@@ -40,10 +40,11 @@ WORDS = {
         "int8": "FCN-8s as 8-bit LiteRT: file, time, change of mean IoU",
         "large": "a photo of 4000 x 3000 pixels by `python -m utils.predict`, process "
         "start included",
-        "fresh": "A fresh clone on {device}: {install:.1f} minutes to install, then "
-        "`make run` {run:.0f} minutes (the pages of the table below add up to "
-        "{pages:.0f})",
-        "test": ", `make test` {test:.0f} minutes",
+        "fresh": "A fresh clone on {device}: {install:.1f} minutes to install",
+        "make run": ", then `make run` {minutes:.0f} minutes (the pages of the table "
+        "below add up to {pages:.0f})",
+        "make check": ", `make check` {minutes:.0f} minutes",
+        "make test": ", `make test` {minutes:.0f} minutes",
         "disk": "; the environment takes {gb:.1f} GB.",
         "cores": r", \1 cores",
     },
@@ -65,9 +66,10 @@ WORDS = {
         "latency": "FCN-8s，一张 {size} 像素的照片",
         "int8": "8 位 LiteRT 的 FCN-8s：文件、用时、平均 IoU 的变化",
         "large": "用 `python -m utils.predict` 处理 4000 x 3000 像素的照片，含进程启动",
-        "fresh": "全新克隆，{device}：安装 {install:.1f} 分钟，"
-        "`make run` {run:.0f} 分钟（下表各页合计 {pages:.0f} 分钟）",
-        "test": "，`make test` {test:.0f} 分钟",
+        "fresh": "全新克隆，{device}：安装 {install:.1f} 分钟",
+        "make run": "，`make run` {minutes:.0f} 分钟（下表各页合计 {pages:.0f} 分钟）",
+        "make check": "，`make check` {minutes:.0f} 分钟",
+        "make test": "，`make test` {minutes:.0f} 分钟",
         "disk": "；环境占用 {gb:.1f} GB。",
         "cores": r"（\1 核）",
     },
@@ -162,13 +164,11 @@ def fresh(words: dict[str, str]) -> str:
     made = environment.results("fresh_clone")
     minutes = {name: value / 60 for name, value in made["seconds"].items()}
     text = words["fresh"].format(
-        device=device(words, made),
-        install=minutes["install"],
-        run=minutes["make run"],
-        pages=sum(environment.results("notebooks")["seconds"].values()) / 60,
+        device=device(words, made), install=minutes.pop("install")
     )
-    if "make test" in minutes:
-        text += words["test"].format(test=minutes["make test"])
+    pages = sum(environment.results("notebooks")["seconds"].values()) / 60
+    for name, value in minutes.items():
+        text += words[name].format(minutes=value, pages=pages)
     return text + words["disk"].format(gb=made["environment_gb"])
 
 

@@ -1,11 +1,11 @@
 """Try README's commands as a newcomer would: a fresh clone, nothing installed.
 
-    python -m tools.try_fresh [--only-run]
+    python -m tools.try_fresh [--only run] [--only check test]
 
-Clones the last commit into a new folder beside this checkout, installs, runs `make run`
-and then `make test` there, and writes the times to results/fresh_clone.json; README
-shows them. What the commands say goes to build/fresh_clone.log. The clone is removed
-when all went well.
+Clones the last commit into a new folder beside this checkout, installs, runs `make run`,
+`make check` and `make test` there, and writes the times to results/fresh_clone.json;
+README shows them. What the commands say goes to build/fresh_clone.log. The clone is
+removed when all went well.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import time
 
 from utils import environment
 
+MAKE = ("run", "check", "test")
 LOG = environment.ROOT / "build" / "fresh_clone.log"
 
 
@@ -47,7 +48,9 @@ def gigabytes(folder: pathlib.Path) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Try README's commands in a clone.")
-    parser.add_argument("--only-run", action="store_true", help="leave out make test")
+    parser.add_argument(
+        "--only", nargs="+", choices=MAKE, default=MAKE, help="of the make commands"
+    )
     arguments = parser.parse_args()
     LOG.parent.mkdir(exist_ok=True)
     LOG.write_text("")
@@ -58,16 +61,12 @@ def main() -> int:
     try:
         seconds(["git", "clone", "-q", str(environment.ROOT), "."], clone)
         figures = {"load_average_before": os.getloadavg()[0], "seconds": {}}
-        steps = {
-            "install": ["python3", "tools/bootstrap.py", "requirements.txt"],
-            "make run": ["make", "run"],
-            "make test": ["make", "test"],
-        }
-        if arguments.only_run:
-            del steps["make test"]
+        steps = {"install": ["python3", "tools/bootstrap.py", "requirements.txt"]}
+        steps |= {f"make {name}": ["make", name] for name in MAKE}
         for name, command in steps.items():
-            figures["seconds"][name] = round(seconds(command, clone))
-            if name == "make run":
+            if name == "install" or name.removeprefix("make ") in arguments.only:
+                figures["seconds"][name] = round(seconds(command, clone))
+            if name == "install":
                 figures["environment_gb"] = round(gigabytes(clone / ".venv"), 1)
     except RuntimeError as error:
         print(f"error: {error}", file=sys.stderr)
