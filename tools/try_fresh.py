@@ -2,10 +2,10 @@
 
     python -m tools.try_fresh [--only run] [--only check test]
 
-Clones the last commit into a new folder beside this checkout, installs, runs `make run`,
-`make check` and `make test` there, and writes the times to results/fresh_clone.json;
-README shows them. What the commands say goes to build/fresh_clone.log. The clone is
-removed when all went well.
+Clones the last commit into a new folder beside this checkout, installs, runs the three
+`make` commands there, and writes the times to results/fresh_clone.json; README shows
+them. What the commands say goes to build/fresh_clone.log. The clone is removed when all
+went well.
 """
 
 import argparse
