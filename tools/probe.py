@@ -323,7 +323,7 @@ def probe(table: dict) -> dict[str, str]:
             image_size=SIZE,
             batch_size=table["batch_size"],
             epochs=table["epochs"],
-            frozen=table["recipe"] != recipe.RECIPE,
+            frozen=isinstance(table["recipe"], str),
         )
         models = recipe.stages(recipe.Run(arguments, 0, pathlib.Path(home)))
         for stage, part in zip(models, seen, strict=True):
