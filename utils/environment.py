@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-import importlib.metadata
+import importlib
 import json
 import os
 import pathlib
@@ -60,7 +60,7 @@ def versions() -> dict[str, str]:
     backend = keras.backend.backend()
     return {
         "python": platform.python_version(),
-        backend: importlib.metadata.version(backend),
+        backend: importlib.import_module(backend).__version__,
         "keras": keras.__version__,
         "numpy": np.__version__,
     }

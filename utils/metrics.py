@@ -32,7 +32,7 @@ def confusion_matrix(
     """
     mask = ops.cast(ops.reshape(mask, (-1,)), "int32")
     prediction = ops.cast(ops.reshape(prediction, (-1,)), "int32")
-    counts = ops.cast(mask != ignore_class, COUNT)
+    counts = ops.cast(mask != ignore_class, "int64")
     # Void pixels add zero, wherever; cell 0 is as good as any.
     cell = ops.where(mask != ignore_class, mask * num_classes + prediction, 0)
     counts = ops.segment_sum(counts, cell, num_segments=num_classes**2)
