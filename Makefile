@@ -12,11 +12,11 @@ run: ## install, execute all notebooks at the size that fits this machine, show 
 	@$(PYTHON) tools/bootstrap.py requirements.txt
 	@$(IN_VENV) -m tools.run_notebooks
 
-check: TESTS = # the fast ones alone
-check: tests ## install, lint, spelling, then the fast tests: two to three minutes
+check: ## install, lint, spelling, then the fast tests: two to three minutes
+	@$(MAKE) --no-print-directory tests
 
-test: TESTS = --slow
-test: tests ## the same with all tests, the notebooks executed among them
+test: ## the same with all tests, the notebooks executed among them
+	@$(MAKE) --no-print-directory tests TESTS=--slow
 
 tests:
 	@$(PYTHON) tools/bootstrap.py requirements.txt requirements-site.txt requirements-dev.txt

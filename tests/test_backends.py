@@ -98,6 +98,7 @@ said["counts"] = np.asarray(
         metrics.confusion_matrix(masks, np.minimum(masks, 2), 3)
     )
 ).tolist()
+assert backend == "tensorflow" or "tensorflow" not in sys.modules
 print(json.dumps(said))
 """
 

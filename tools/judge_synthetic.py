@@ -10,6 +10,7 @@ Writes results/judge_synthetic.json.
 
 import argparse
 import tempfile
+from unittest import mock
 
 import keras
 import numpy as np
@@ -90,7 +91,12 @@ def frozen_network(task: str, size: int) -> dict[str, float]:
 def probe(table: dict) -> dict[str, str]:
     """Look at the forest's inputs, the drawings, the training, for `tools.probe`."""
     told = features(255 * probes.numbers((32, 32, 3), "picture"))
-    with probes.made_data() as folder, probes.watching(folder, "trimap") as seen:
+    on_cpu = mock.patch.object(environment, "on_gpu", lambda: False)
+    with (
+        on_cpu,
+        probes.made_data() as folder,
+        probes.watching(folder, "trimap") as seen,
+    ):
         training.trained("at_once", folder, image_size=probes.SIZE)
     return seen[0] | {
         "pixels inputs": probes.words(probes.moments(told[None])),

@@ -33,8 +33,13 @@ from PIL import Image
 from tools import recipe
 from utils import environment, fcn, pets, vgg16
 
-SIZE, PHOTOS = 64, 24  # of the made photos: side in pixels, number
+SIZE, PHOTOS = 64, 24  # side in pixels at which made photos are seen; their number
+HEIGHT, WIDTH = 96, 80  # of a made photo, so that it has to be resized
 NARROW = ((2, 8), (2, 16), (3, 16), (3, 32), (3, 32))  # VGG16's blocks, fewer channels
+OPTIMIZER = (  # of its settings those that three steps hardly show
+    *("beta_1", "beta_2", "epsilon", "amsgrad", "clipnorm", "global_clipnorm"),
+    *("clipvalue", "use_ema", "gradient_accumulation_steps"),
+)
 RATE = 1000.0  # at which an optimiser is measured: a decay of 1e-4 becomes visible
 # How far a number may be from the recorded one, relative and absolute. See CONTRIBUTING
 # for the runs these come from; numbers in parts that are not named here are equal.
@@ -42,6 +47,7 @@ TOLERANCES = {
     "rates": (1e-5, 0),
     "variables": (1e-4, 1e-9),
     "dropout": (0, 0.01),
+    "start": (0.05, 1e-6),
     "inputs": (1e-4, 3e-4),
     "loss": (1e-5, 0),
     "steps": (2e-3, 0),
@@ -50,7 +56,7 @@ TOLERANCES = {
 }
 
 
-# Inputs and weights of integers
+# Inputs and weights, computed from integers
 
 
 def numbers(shape: tuple[int, ...], salt: str) -> np.ndarray:
@@ -74,8 +80,8 @@ def fill(model: keras.Model) -> None:
 
 
 def photo(number: int) -> np.ndarray:
-    """Make (SIZE, SIZE, 3) uint8; `number_of` tells which, whatever light it is in."""
-    grey = 90 + 70 * numbers((SIZE // 8, SIZE // 8), f"photo {number}")
+    """Make (96, 80, 3) uint8; `number_of` tells which, whatever light it is in."""
+    grey = 90 + 70 * numbers((HEIGHT // 8, WIDTH // 8), f"photo {number}")
     grey = np.kron(grey, np.ones((8, 8)))[..., None]
     return np.uint8(grey + np.float32([10 + number, 0, number - 40]))
 
@@ -95,9 +101,9 @@ def make_folder(folder: pathlib.Path) -> pathlib.Path:
     lines = []
     for number in range(PHOTOS + 4):
         name, species = f"made_{number:02}", 1 + number % 2
-        mask = np.full((SIZE, SIZE), 2, np.uint8)
-        mask[8:56, 6 + number : 60] = 3
-        mask[12:52, 10 + number : 56] = 1
+        mask = np.full((HEIGHT, WIDTH), 2, np.uint8)
+        mask[8:88, 6 + 2 * number : 76] = 3
+        mask[12:84, 10 + 2 * number : 72] = 1
         image = photo(number)
         if number >= PHOTOS:  # those to test on are wider than high
             image, mask = (np.hstack([x, x[:, ::-2]]) for x in (image, mask))
@@ -150,6 +156,12 @@ class Constant(keras.optimizers.schedules.LearningRateSchedule):
         return RATE
 
 
+def start(model: keras.Model) -> str:
+    """Say how widely each variable is spread before training; a score's is zero."""
+    trained = model.trainable_variables
+    return words(x for v in trained for x in (v.path, float(array(v).std())))
+
+
 def variables(model: keras.Model) -> str:
     """Name what is trained; measure factor and decay of the rate for each variable."""
     optimizer, trained = model.optimizer, model.trainable_variables
@@ -196,10 +208,10 @@ def loss(model: keras.Model) -> str:
 
 
 def steps(model: keras.Model, batches: list) -> str:
-    """Return the losses of three steps, and the sum of the weights after them."""
+    """Return the losses of three steps, and how large the last two weights are then."""
     model.run_eagerly = True  # no graph to build
-    rates = {one: one.rate for one in model.layers if isinstance(one, layers.Dropout)}
-    for layer in rates:
+    kept = {one: one.rate for one in model.layers if isinstance(one, layers.Dropout)}
+    for layer in kept:
         layer.rate = 0.0  # it would differ from backend to backend
     found = []
     for inputs, mask in batches:
@@ -207,7 +219,7 @@ def steps(model: keras.Model, batches: list) -> str:
         model.reset_metrics()
         found.append(float(logs["loss"]))
     found += [float(np.abs(array(w)).mean()) for w in model.trainable_variables[-2:]]
-    for layer, rate in rates.items():
+    for layer, rate in kept.items():
         layer.rate = rate
     return words(found)
 
@@ -245,27 +257,38 @@ def watching(folder: str, task: str) -> Iterator[list[dict[str, str]]]:
         for number, (_, (mask,)) in enumerate(plain.as_numpy_iterator())
     }
 
-    def fit(model, data, *, epochs, callbacks=(), **_):
-        part, orders = {}, []
-        zero = [v.path for v in model.trainable_variables if not array(v).any()]
+    # These arguments and no other: what they do is looked at here.
+    def fit(
+        model,
+        data,
+        *,
+        epochs,
+        callbacks=(),
+        initial_epoch=0,
+        validation_data=None,
+        shuffle=True,
+        verbose="auto",
+    ):
+        passes = []
         for epoch in range(2):
             for callback in callbacks:
                 callback.set_model(model)
                 callback.on_epoch_begin(epoch)
-            orders += [*order(data, masks), "/"]
-        for callback in callbacks:
-            callback.on_epoch_begin(0)
-        batches = list(itertools.islice(itertools.chain(data, data), 3))
-        inputs = tf.nest.flatten(batches[0])
-        part["order"] = words(orders[:-1])
-        part["rates"] = rates(model.optimizer, epochs * len(data))
-        part["variables"] = variables(model)
-        part["zero"] = words(zero)
-        part["dropout"] = dropout(model)
-        part["inputs"] = words(itertools.chain(*map(moments, inputs)))
-        part["loss"] = loss(model)
+            passes.append(list(data))
+        inputs = tf.nest.flatten([batches[0] for batches in passes])
+        settings = model.optimizer.get_config()
+        part = {
+            "order": words(n for one in passes for n in [*order(one, masks), "/"]),
+            "rates": rates(model.optimizer, epochs * len(data)),
+            "optimizer": words(f"{name}={settings[name]}" for name in OPTIMIZER),
+            "start": start(model),
+            "variables": variables(model),
+            "dropout": dropout(model),
+            "inputs": words(itertools.chain(*map(moments, inputs))),
+            "loss": loss(model),
+        }
         fill(model)
-        part["steps"] = steps(model, batches)
+        part["steps"] = steps(model, (passes[0] + passes[1])[:3])
         fill(model)
         seen.append(part)
         history = keras.callbacks.History()
@@ -325,13 +348,17 @@ def probe(table: dict) -> dict[str, str]:
             epochs=table["epochs"],
             frozen=isinstance(table["recipe"], str),
         )
-        models = recipe.stages(recipe.Run(arguments, 0, pathlib.Path(home)))
+        models = recipe.stages(recipe.Run(arguments, 3, pathlib.Path(home)))
         for stage, part in zip(models, seen, strict=True):
             found |= {f"{stage} {name}": value for name, value in part.items()}
             found |= logits(models[stage])
         at_once = fcn.build("at_once", 3, **recipe.SLIM)
         fill(at_once)
         found |= {f"at_once {key}": value for key, value in logits(at_once).items()}
+        keras.config.set_dtype_policy(table["precision"])
+        mixed = fcn.build("at_once", 3, **recipe.SLIM).layers
+        found["types"] = words(f"{one.name} {one.compute_dtype}" for one in mixed)
+        keras.config.set_dtype_policy("float32")
     if table["dataset"] == "synthetic_pets":
         found["pictures inputs"] = pictures("trainval")
     return found
@@ -460,7 +487,7 @@ def record(name: str) -> list[str]:
     if other := differences(old, {part: new[part] for part in new if part in old}):
         return other
     path = environment.ROOT / "results" / f"{name}.json"
-    environment.write_json(path, table | {"probe": new})
+    environment.write_json(path, table | {"probe": new | old})
     return []
 
 

@@ -1,6 +1,6 @@
 """Try README's commands as a newcomer would: a fresh clone, nothing installed.
 
-    python -m tools.try_fresh [--only run] [--only check test]
+    python -m tools.try_fresh [--only run check test]
 
 Clones the last commit into a new folder beside this checkout, installs, runs the three
 `make` commands there, and writes the times to results/fresh_clone.json; README shows

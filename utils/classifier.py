@@ -9,6 +9,7 @@ import tensorflow as tf
 from utils import environment, pet_records, pets, vgg16
 
 WINDOW = 224  # side in pixels of what the classifier looks at
+PHOTOS, EPOCHS = 128, 8  # of `trained`
 CLASS_NAMES = pets.CLASS_NAMES["species"]
 
 
@@ -135,7 +136,8 @@ def cached(dataset: str) -> pathlib.Path:
 
     The name holds the state of the photos: changed ones never find old weights.
     """
-    kept = environment.cached_network("classifier", pet_records.state(dataset))
+    settings = pet_records.state(dataset), PHOTOS, EPOCHS
+    kept = environment.cached_network("classifier", *settings)
     return kept.with_suffix(".weights.h5")
 
 
@@ -170,10 +172,10 @@ def trained(dataset: str) -> keras.Model:
         model.load_weights(path)
         return model
     vgg16.load_imagenet_weights(model)
-    images, labels = patches(dataset, "train", 128)
+    images, labels = patches(dataset, "train", PHOTOS)
     convolutions, head = split_in_two(model)
     features = convolutions.predict(images, batch_size=16, verbose=0)
-    fit_head(head, features, labels, epochs=8)
+    fit_head(head, features, labels, epochs=EPOCHS)
     keep(model, dataset)
     return model
 

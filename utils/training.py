@@ -1,7 +1,7 @@
 """Training a segmentation network: loss, optimiser, freezing, heads alone, cache.
 
 On Keras alone, so on TensorFlow, JAX and PyTorch; checkpoints, stored features and the
-cache of networks need TensorFlow.
+cache of networks need TensorFlow, and `dice` does not run on PyTorch yet.
 """
 
 import contextlib
@@ -343,8 +343,10 @@ def fit(
             AdamW(schedule, backbone_factor, weight_decay=weight_decay),
             loss={name: loss for name in names} if names else loss,
             metrics={"s8": [metric]} if names else [metric],
-            # XLA is slower on a CPU: see benchmarks/train_step.py.
-            jit_compile="auto" if environment.on_gpu() else False,
+            # On a CPU XLA is slower (benchmarks/train_step.py), but JAX has no other.
+            jit_compile="auto"
+            if environment.on_gpu() or keras.backend.backend() == "jax"
+            else False,
         )
         model.optimizer.build(model.trainable_variables)
     watch = [
@@ -391,10 +393,14 @@ def forward(model: keras.Model):
     if backend == "jax":
         import jax
 
-        weights = model.trainable_variables, model.non_trainable_variables
-        weights = [[variable.value for variable in part] for part in weights]
         call = jax.jit(functools.partial(model.stateless_call, training=False))
-        return lambda images: call(*weights, images)[0]
+        parts = model.trainable_variables, model.non_trainable_variables
+
+        def current(images):
+            weights = [[variable.value for variable in part] for part in parts]
+            return call(*weights, images)[0]
+
+        return current
     import torch
 
     return torch.no_grad()(functools.partial(model, training=False))
