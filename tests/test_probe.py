@@ -125,9 +125,11 @@ def more_dropout(patch):
     patch.setattr(fcn, "build", lambda *a, **k: build(*a, dropout=0.55, **k))
 
 
-def adam_s_memory(patch):
+def adam(**settings):
     made = training.AdamW
-    patch.setattr(training, "AdamW", lambda *a, **k: made(*a, beta_1=0.8, **k))
+    return lambda patch: patch.setattr(
+        training, "AdamW", lambda *a, **k: made(*a, **settings, **k)
+    )
 
 
 def same_augmentation_every_epoch(patch):
@@ -166,11 +168,6 @@ def scores_in_16_bits(patch):
     patch.setattr(fcn, "_score", score)
 
 
-def long_memory(patch):
-    made = training.AdamW
-    patch.setattr(training, "AdamW", lambda *a, **k: made(*a, beta_2=0.99, **k))
-
-
 def smaller_start(patch):
     connected = fcn._fully_connected
 
@@ -200,8 +197,8 @@ MUTATIONS = {
     "upsampling, a tenth of a pixel": (kernel_moved, "at_once s32 logits"),
     "upsampling, edges": (edges_of_zeros, "at_once s32 logits"),
     "dropout x 1.1": (more_dropout, "32s dropout"),
-    "Adam's memory": (adam_s_memory, "32s steps"),
-    "Adam's long memory": (long_memory, "32s optimizer"),
+    "Adam's memory": (adam(beta_1=0.8), "32s steps"),
+    "Adam's long memory": (adam(beta_2=0.99), "32s optimizer"),
     "augmentation, the same every epoch": (same_augmentation_every_epoch, "32s inputs"),
     "seeds": (other_seeds, "32s order"),
     "resizing": (resized_by_nearest, "32s inputs"),

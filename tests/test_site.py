@@ -234,20 +234,41 @@ def test_the_check_says_what_it_lacks(folder, sentence, tmp_path, monkeypatch, c
     assert sentence in capsys.readouterr().err
 
 
-def test_axe_out_of_reach_is_a_sentence(tmp_path, monkeypatch, capsys):
+def npm_is(script, tmp_path, monkeypatch):
+    """Let a script of ours be the npm that is found; without one there is none."""
+    (tmp_path / "bin").mkdir()
+    if script:
+        (tmp_path / "bin" / "npm").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "bin" / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setattr(check_site, "ROOT", tmp_path)
-    monkeypatch.setattr(check_site, "AXE", "http://127.0.0.1:9/axe-core-0.tgz")
+
+
+NO_SH = pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands in")
+
+
+@NO_SH
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("", "no npm on PATH"),
+        ("echo the registry is far >&2; exit 1", "the registry is far"),
+        ("exit 0", "npm does not say why"),
+    ],
+)
+def test_axe_out_of_reach_is_a_sentence(script, reason, tmp_path, monkeypatch, capsys):
+    npm_is(script, tmp_path, monkeypatch)
     with pytest.raises(SystemExit) as stopped:
         check_site.axe()
     assert stopped.value.code == 2
-    assert "could not be fetched" in capsys.readouterr().err
+    (said,) = capsys.readouterr().err.splitlines()
+    assert f"could not be fetched ({reason}); put package/axe.min.js" in said
+    assert not (tmp_path / "data").exists()
 
 
+@NO_SH
 def test_another_axe_is_refused(tmp_path, monkeypatch, capsys):
-    archive = tmp_path / "axe-core-0.tgz"
-    archive.write_bytes(b"something else")
-    monkeypatch.setattr(check_site, "ROOT", tmp_path)
-    monkeypatch.setattr(check_site, "AXE", archive.as_uri())
+    npm_is("echo something else > axe-core-0.tgz", tmp_path, monkeypatch)
     with pytest.raises(SystemExit):
         check_site.axe()
     assert "its checksum differs" in capsys.readouterr().err

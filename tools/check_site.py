@@ -36,7 +36,7 @@ from tools.build_site import SITE
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SHOTS = ROOT / "build" / "site-screenshots"
 BROWSERS = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
-AXE = "https://registry.npmjs.org/axe-core/-/axe-core-4.14.1.tgz"
+AXE = "axe-core@4.14.1"  # on the npm registry; npm knows where that is
 AXE_SHA256 = "e6b0ce02b84d892e2e33e403485e7f3d6c29e2be6df65daf44d89ba564139745"
 SEARCH = "search.html?q=bilinear"
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
@@ -96,17 +96,28 @@ def stop(sentence: str) -> None:
 
 
 def axe() -> str:
-    """Return axe-core's script: fetched once, checked, kept in `data/cache/`."""
-    kept = ROOT / "data" / "cache" / f"{pathlib.Path(AXE).stem}.min.js"
+    """Return axe-core's script: fetched once by npm, checked, kept in `data/cache/`."""
+    kept = ROOT / "data" / "cache" / f"{AXE.replace('@', '-')}.min.js"
     if not kept.is_file():
-        try:
-            with urllib.request.urlopen(AXE, timeout=30) as answer:
-                archive = answer.read()
-        except OSError as error:
-            stop(
-                f"axe-core could not be fetched ({error}); put package/axe.min.js of "
-                f"{AXE} at {kept.relative_to(ROOT)}, or try again with a network"
+        cure = (
+            f"put package/axe.min.js of {AXE} at {kept.relative_to(ROOT)}, or try "
+            "again with npm and a network"
+        )
+        npm = shutil.which("npm")
+        if npm is None:
+            stop(f"axe-core could not be fetched (no npm on PATH); {cure}")
+        with tempfile.TemporaryDirectory() as folder:
+            done = subprocess.run(
+                [npm, "pack", "--silent", AXE],
+                cwd=folder,
+                capture_output=True,
+                text=True,
             )
+            found = list(pathlib.Path(folder).glob("*.tgz"))
+            if done.returncode or not found:
+                reason = (done.stderr.strip() or "npm does not say why").splitlines()[0]
+                stop(f"axe-core could not be fetched ({reason}); {cure}")
+            archive = found[0].read_bytes()
         if hashlib.sha256(archive).hexdigest() != AXE_SHA256:
             stop(f"{AXE} is not the archive it was: its checksum differs")
         with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
