@@ -31,8 +31,6 @@ def windows(draws: tf.Tensor) -> tf.Tensor:
     Returns:
         (B, 4) floats: y1, x1, y2, x2 in parts of the photo's height and width; a
         mirrored window has x1 > x2.
-
-    Introduced in notebook 00.
     """
     flip, zoom, y, x = tf.unstack(draws, axis=1)
     side = 1 / (MIN_ZOOM * (MAX_ZOOM / MIN_ZOOM) ** zoom)
@@ -65,8 +63,6 @@ def crop(
 
     Returns:
         Images (B, H, W, 3) float32 and masks (B, H, W) of the masks' own type.
-
-    Introduced in notebook 00.
     """
     count, height, width = tf.unstack(tf.shape(masks))
     which = tf.range(count)
@@ -88,8 +84,6 @@ def brightness(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
 
     Returns:
         (B, H, W, 3) float32, kept within 0..255.
-
-    Introduced in notebook 00.
     """
     shift = MAX_BRIGHTNESS * (2 * draws - 1)
     return tf.clip_by_value(images + shift[:, None, None, None], 0, 255)
@@ -104,8 +98,6 @@ def contrast(images: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
 
     Returns:
         (B, H, W, 3) float32, kept within 0..255.
-
-    Introduced in notebook 00.
     """
     factor = (1 + MAX_CONTRAST * (2 * draws - 1))[:, None, None, None]
     mean = tf.reduce_mean(images, axis=(1, 2, 3), keepdims=True)
@@ -127,8 +119,6 @@ def augment(
     Returns:
         Images (B, H, W, 3) float32, 0..255, and masks (B, H, W) of the masks' own type,
         `VOID` where nothing is known.
-
-    Introduced in notebook 00.
     """
     images = brightness(tf.cast(images, tf.float32), draws[:, 4])
     images = contrast(images, draws[:, 5])

@@ -20,8 +20,6 @@ class RepeatableEpochs(keras.callbacks.Callback):
         dataset: what `fit` trains on; one of `pets.load` follows, and arrays do;
             another keeps its own order.
         seed: of all random numbers.
-
-    Introduced in notebook 06.
     """
 
     def __init__(self, dataset, seed: int):
@@ -45,8 +43,6 @@ class StopAtNaN(keras.callbacks.Callback):
 
     Args:
         dataset: what `fit` trains on; file names are known for one of `pets.load`.
-
-    Introduced in notebook 06.
     """
 
     def __init__(self, dataset):
@@ -109,8 +105,6 @@ class Checkpoints(keras.callbacks.Callback):
 
     Raises:
         ValueError: the folder holds another network's checkpoints, or damaged ones.
-
-    Introduced in notebook 06.
     """
 
     def __init__(self, folder: str | os.PathLike, model: keras.Model):
@@ -191,8 +185,6 @@ class TensorBoard(keras.callbacks.Callback):
         masks: (N, H, W), true class ids.
         names: class name of each id, a key of `plots.COLORS`.
         model: the network to ask; the one in training unless given.
-
-    Introduced in notebook 06.
     """
 
     def __init__(

@@ -35,8 +35,6 @@ def reduced(
 
     Source: Shelhamer, Long, Darrell: Fully convolutional networks for semantic
     segmentation, IEEE TPAMI 2017, appendix A.
-
-    Introduced in notebook 07.
     """
     if mask.ndim != 3 or mask.shape[1] % stride or mask.shape[2] % stride:
         raise ValueError(MISFIT.format(shape=mask.shape, stride=stride))
@@ -72,8 +70,6 @@ def fitted(
 
     Raises:
         ValueError: when the grid does not fit the mask.
-
-    Introduced in notebook 07.
     """
     if mask.ndim != 3 or mask.shape[1] % stride or mask.shape[2] % stride:
         raise ValueError(MISFIT.format(shape=mask.shape, stride=stride))

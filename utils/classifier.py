@@ -26,7 +26,7 @@ def centre_patch(image, mask, side: int, top: int, left: int):
     Returns:
         The patch (side, side, 3) and its label, an id of the mask.
 
-    Source: patch-wise training, Cireşan et al., NIPS 2012. Introduced in notebook 01.
+    Source: patch-wise training, Cireşan et al., NIPS 2012.
     """
     patch = image[top : top + side, left : left + side]
     label = mask[top + side // 2, left + side // 2]
@@ -43,8 +43,6 @@ def random_patch(image, mask, generator: np.random.Generator):
 
     Returns:
         The patch (side, side, 3) and its label.
-
-    Introduced in notebook 01.
     """
     height, width = mask.shape
     while True:
@@ -57,10 +55,7 @@ def random_patch(image, mask, generator: np.random.Generator):
 
 
 def resized(image) -> np.ndarray:
-    """Return an image as (224, 224, 3) float32, antialiased.
-
-    Introduced in notebook 01.
-    """
+    """Return an image as (224, 224, 3) float32, antialiased."""
     return tf.image.resize(image, (WINDOW, WINDOW), antialias=True).numpy()
 
 
@@ -76,8 +71,6 @@ def patches(dataset: str, split: str, photos: int, *, seed: int = 0):
     Returns:
         images (3N, 224, 224, 3) uint8, first the N whole photos, then a patch of each,
         then another; labels (3N,) int32: 0 background, 1 cat, 2 dog.
-
-    Introduced in notebook 01.
     """
     found = pets.load_examples(dataset, split, task="species")
     examples = list(found.as_numpy_iterator())
@@ -102,8 +95,6 @@ def split_in_two(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     Returns:
         A model from images (B, 224, 224, 3) to features (B, 7, 7, 512), and one from
         features to logits (B, num_classes).
-
-    Introduced in notebook 01.
     """
     features = model.get_layer("block5_pool").output
     return keras.Model(model.input, features), keras.Model(features, model.output)
@@ -120,8 +111,6 @@ def fit_head(head: keras.Model, features, labels, *, epochs: int) -> list[float]
 
     Returns:
         The loss of each epoch.
-
-    Introduced in notebook 01.
     """
     head.compile(
         optimizer=keras.optimizers.Adam(1e-4),
@@ -147,8 +136,6 @@ def keep(model: keras.Model, dataset: str) -> None:
     Args:
         model: from `vgg16.build(3)`.
         dataset: what it was trained on.
-
-    Introduced in notebook 01.
     """
     with environment.replacing(cached(dataset)) as temporary:
         model.save_weights(temporary)
@@ -163,8 +150,6 @@ def trained(dataset: str) -> keras.Model:
     Returns:
         A `vgg16.build(3)` model with pretrained convolutions and trained dense layers
         of 4096 units.
-
-    Introduced in notebook 01.
     """
     model = vgg16.build(len(CLASS_NAMES))
     path = cached(dataset)
@@ -190,8 +175,6 @@ def slide(model: keras.Model, photo, *, stride: int = 32) -> np.ndarray:
 
     Returns:
         Logits (rows, columns, num_classes), one for each window position.
-
-    Introduced in notebook 01.
     """
     rows = range(0, photo.shape[0] - WINDOW + 1, stride)
     columns = range(0, photo.shape[1] - WINDOW + 1, stride)
@@ -218,8 +201,6 @@ def paint(labels, shape, window: int = 224, stride: int = 32) -> np.ndarray:
 
     Returns:
         Mask (H, W) of class ids.
-
-    Introduced in notebook 01.
     """
     mask = np.full(shape, -1)
     for row, column in np.ndindex(*labels.shape):
@@ -238,8 +219,6 @@ def enlarged(image, height: int) -> np.ndarray:
 
     Returns:
         (height, width, 3) float32; width at least 224.
-
-    Introduced in notebook 01.
     """
     width = round(image.shape[1] * height / image.shape[0] / 32) * 32
     size = (height, max(width, 224))
@@ -257,8 +236,6 @@ def scene(dataset: str) -> np.ndarray:
 
     Returns:
         (H, W, 3) uint8.
-
-    Introduced in notebook 01.
     """
     found = pets.load_examples(dataset, "validation", task="foreground")
     cats = [one for one in found.as_numpy_iterator() if one["species"] == 0]

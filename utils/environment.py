@@ -19,10 +19,7 @@ CACHE = ROOT / "data" / "cache"
 
 
 def gpus() -> list[str]:
-    """Name the GPUs that Keras's backend sees.
-
-    Introduced in notebook 00.
-    """
+    """Name the GPUs that Keras's backend sees."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
@@ -40,15 +37,12 @@ def gpus() -> list[str]:
 
 
 def on_gpu() -> bool:
-    """Return whether Keras's backend sees a GPU. Introduced in notebook 00."""
+    """Return whether Keras's backend sees a GPU."""
     return bool(gpus())
 
 
 def device_name() -> str:
-    """Name the device that computes, for example `CPU, 2 cores`.
-
-    Introduced in notebook 00.
-    """
+    """Name the device that computes, for example `CPU, 2 cores`."""
     found = gpus()
     if not found:
         return f"CPU, {os.cpu_count()} cores"
@@ -78,9 +72,6 @@ def prepare(seed: int, deterministic: bool = False) -> str:
 
     Returns:
         One line naming the device and the versions.
-
-    Introduced in notebook 00.
-
     """
     keras.utils.set_random_seed(seed)
     if keras.backend.backend() == "tensorflow":
@@ -105,7 +96,6 @@ def provenance(*, started: float, data: str, seed: int, source: str) -> None:
         data: name of the data set used.
         seed: the page's seed.
         source: hash of the page's source, filled in by the build.
-
     """
     print(f"device   {device_name()}")
     print("versions " + ", ".join(f"{k} {v}" for k, v in versions().items()))
@@ -137,8 +127,6 @@ def results(name: str) -> dict:
 
     Raises:
         FileNotFoundError: when nothing of that name was measured.
-
-    Introduced in notebook 00.
     """
     path = ROOT / "results" / f"{name}.json"
     if not path.is_file():

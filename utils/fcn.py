@@ -15,8 +15,6 @@ class PadToStride(layers.Layer):
 
     What is added has ImageNet's mean colour, so after mean subtraction it is the zero a
     convolution pads with as well. `CropToImage` takes it off again.
-
-    Introduced in notebook 04.
     """
 
     def __init__(self, stride: int = 32, **kwargs):
@@ -49,10 +47,7 @@ class PadToStride(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="learn_fcn")
 class PadEdges(layers.Layer):
-    """Repeats the outermost cells of a map once on every side.
-
-    Introduced in notebook 03.
-    """
+    """Repeats the outermost cells of a map once on every side."""
 
     def call(self, scores: keras.KerasTensor) -> keras.KerasTensor:
         """Return scores (B, H, W, C) as (B, H + 2, W + 2, C)."""
@@ -67,10 +62,7 @@ class PadEdges(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="learn_fcn")
 class CropToImage(layers.Layer):
-    """Cuts a map to the height and width of an image, at the lower and right edge.
-
-    Introduced in notebook 04.
-    """
+    """Cuts a map to the height and width of an image, at the lower and right edge."""
 
     def call(self, logits_and_image: list) -> keras.KerasTensor:
         """Return logits (B, H', W', C) as (B, H, W, C) for image (B, H, W, 3)."""
@@ -120,8 +112,6 @@ def build(
 
     Source: Long, Shelhamer, Darrell: Fully convolutional networks for semantic
     segmentation, CVPR 2015, sections 3 and 4.
-
-    Introduced in notebook 04.
     """
     _check(variant, num_classes, fc_units, fc_kernel, upsampling, weights)
     image = keras.Input((None, None, 3), name="image")
@@ -168,8 +158,6 @@ def grow(model: keras.Model) -> keras.Model:
 
     Source: Long, Shelhamer, Darrell: Fully convolutional networks for semantic
     segmentation, CVPR 2015, section 4.2.
-
-    Introduced in notebook 05.
     """
     coarse = variant_of(model)
     if coarse not in FINER:
@@ -189,10 +177,7 @@ def grow(model: keras.Model) -> keras.Model:
 
 
 def copied(model: keras.Model) -> keras.Model:
-    """Return an independent copy of a network, not compiled.
-
-    Introduced in notebook 05.
-    """
+    """Return an independent copy of a network, not compiled."""
     bare = keras.Model(model.input, model.output, name=model.name)
     copy = keras.models.clone_model(bare)
     copy.set_weights(model.get_weights())
@@ -204,8 +189,6 @@ def variant_of(model: keras.Model) -> str:
 
     Raises:
         ValueError: when `build` or `grow` did not make it.
-
-    Introduced in notebook 05.
     """
     names = {layer.name for layer in model.layers}
     variants = [v for v in ("32s", "16s", "8s") if f"s{v[:-1]}" in names]
@@ -235,8 +218,6 @@ def upsample(
 
     Source: Long, Shelhamer, Darrell: Fully convolutional networks for semantic
     segmentation, CVPR 2015, section 3.3.
-
-    Introduced in notebook 03.
     """
     kernel = surgery.bilinear_kernel(factor, scores.shape[-1])
     enlarge = layers.Conv2DTranspose(

@@ -17,8 +17,6 @@ def precision_policy() -> str:
     Returns:
         `mixed_bfloat16` from compute capability 8.0, `mixed_float16` from 7.0, else
         `float32`.
-
-    Introduced in notebook 06.
     """
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
@@ -35,8 +33,6 @@ def strategy() -> tf.distribute.Strategy:
 
     Returns:
         `MirroredStrategy` where there is more than one, else TensorFlow's default.
-
-    Introduced in notebook 06.
     """
     if len(tf.config.list_physical_devices("GPU")) > 1:
         return tf.distribute.MirroredStrategy()
@@ -61,8 +57,6 @@ def training_memory(
         needs) and `passing` (what exists for a moment, where that is largest: Adam's
         three intermediate results for a weight, the gradients behind and before a
         layer), and their sum, `total`.
-
-    Introduced in notebook 06.
     """
     shapes = keras.Model(model.input, [layer.output for layer in model.layers])
     sizes = shapes.compute_output_shape((batch_size, image_size, image_size, 3))

@@ -76,8 +76,6 @@ class ImageNetWeights:
         mean: float32 (3,), subtracted from red, green and blue.
         arrays: layer name -> (kernel, bias), float32; kernels of convolutions are
             (height, width, in, out), of dense layers (in, out).
-
-    Introduced in notebook 01.
     """
 
     source: str
@@ -102,8 +100,6 @@ def imagenet_weights(source: str = "auto", *, dense: bool = False) -> ImageNetWe
     Raises:
         ValueError: for a source that does not exist.
         OSError: when the weights cannot be fetched, checked or stored.
-
-    Introduced in notebook 01.
     """
     if source not in SOURCES:
         raise ValueError(f"source is {source!r}; it must be one of {SOURCES}.")
@@ -141,8 +137,6 @@ def read_keras_file(
 
     Returns:
         Layer name -> (kernel, bias), as stored.
-
-    Introduced in notebook 01.
     """
     with h5py.File(path) as file:
         root = file.get("model_weights", file)  # so called where a whole model is saved
@@ -306,8 +300,6 @@ class ArrayUnpickler(pickle.Unpickler):
     A pickle may name any function of any module and have it called. This one looks up
     three names, those that rebuild an array, and raises `pickle.UnpicklingError` for
     every other.
-
-    Introduced in notebook 01.
     """
 
     ADMITTED = frozenset(

@@ -27,8 +27,6 @@ def confusion_matrix(
     Returns:
         int64 (C, C): pixels by true class (row) and predicted class (column); int32
         under JAX, which so counts up to 2,147,483,647 pixels a cell.
-
-    Introduced in notebook 07.
     """
     mask = ops.cast(ops.reshape(mask, (-1,)), "int32")
     prediction = ops.cast(ops.reshape(prediction, (-1,)), "int32")
@@ -56,8 +54,6 @@ def scores(confusion: keras.KerasTensor) -> dict[str, keras.KerasTensor]:
 
     Source: Long, Shelhamer, Darrell: Fully convolutional networks for semantic
     segmentation, CVPR 2015, section 5.
-
-    Introduced in notebook 07.
     """
     confusion = ops.cast(confusion, SCORE)
     correct = ops.diagonal(confusion, axis1=-2, axis2=-1)  # (..., C)
@@ -110,8 +106,6 @@ def bootstrap(confusions: np.ndarray, draws: int = 2000, seed: int = 0) -> np.nd
         bound its 95 % interval.
 
     Source: Efron, Tibshirani: An introduction to the bootstrap, 1993, chapter 13.
-
-    Introduced in notebook 07.
     """
     count = len(confusions)
     times = np.random.default_rng(seed).multinomial(
@@ -130,8 +124,6 @@ class SegmentationMetrics(keras.metrics.Metric):
     Args:
         num_classes: C.
         ignore_class: id in the mask of pixels that do not count.
-
-    Introduced in notebook 04.
     """
 
     def __init__(
@@ -201,8 +193,6 @@ def outline_distance(mask: np.ndarray) -> np.ndarray:
     Returns:
         Float32 (H, W): pixels from the nearest pixel of another class, 1 right at the
         outline; infinite where there is no other class.
-
-    Introduced in notebook 04.
     """
     distance = np.full(mask.shape, np.inf, np.float32)
     for class_id in np.unique(mask):
@@ -222,7 +212,5 @@ def boundary_band(mask: np.ndarray, width: float, ignore_class: int = 255):
 
     Returns:
         The mask with everything farther away set to ignore_class.
-
-    Introduced in notebook 07.
     """
     return np.where(outline_distance(mask) <= width, mask, ignore_class)

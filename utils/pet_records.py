@@ -29,8 +29,6 @@ def in_validation(file_name: str) -> bool:
 
     One in ten, by a hash of the file name: the same on every machine, and a photo
     added later moves no other.
-
-    Introduced in notebook 00.
     """
     return int(hashlib.sha256(file_name.encode()).hexdigest(), 16) % 10 == 0
 
@@ -50,8 +48,6 @@ def resize(
 
     Returns:
         (image_size, image_size, 3) uint8 and (image_size, image_size) uint8.
-
-    Introduced in notebook 00.
     """
     size = (image_size, image_size)
     image = tf.image.resize(image, size, "bilinear", antialias=True)
@@ -104,8 +100,6 @@ def prepared_path(
         FileNotFoundError: a folder lacks a file it should have.
         ConnectionError: the download cannot be reached.
         OSError: the disk is full.
-
-    Introduced in notebook 00.
     """
     data_dir = pathlib.Path(CACHE / "tfds" if data_dir is None else data_dir)
     if dataset == "oxford_iiit_pet":
@@ -136,8 +130,6 @@ def state(dataset: str | os.PathLike) -> str:
 
     Raises:
         ValueError, FileNotFoundError, ConnectionError, OSError: as `prepared_path`.
-
-    Introduced in notebook 05.
     """
     return _content(prepared_path(dataset, None, "stop"))
 
@@ -157,8 +149,6 @@ def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
     It sleeps for 10 ms, then 20, 40 and so on up to a minute, and is not always woken
     when a pass is over: an epoch of 33 s ends after 41 (seen with TensorFlow 2.21).
-
-    Introduced in notebook 06.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -172,8 +162,6 @@ class Split:
         count: number of photos.
         file_names: their names, `label` (breed, 0 to 36) and `species` (0 cat, 1 dog)
             as arrays of that length.
-
-    Introduced in notebook 00.
     """
 
     def __init__(self, path: str, split: str):
@@ -229,8 +217,6 @@ def decode(image: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
     Returns:
         (H, W, 3) and (H, W), both uint8.
-
-    Introduced in notebook 00.
     """
     image = tf.io.decode_image(image, channels=3, expand_animations=False)
     mask = tf.io.decode_image(mask, channels=1, expand_animations=False)
@@ -241,18 +227,12 @@ def decode(image: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 @functools.lru_cache(maxsize=4)
 def split_of(path: str, split: str) -> Split:
-    """Return a split's records; a path names one prepared state, so it is kept.
-
-    Introduced in notebook 00.
-    """
+    """Return a split's records; a path names one prepared state, so it is kept."""
     return Split(path, split)
 
 
 def fits(count: int, image_size: int) -> bool:
-    """Return whether a resized split stays in memory: 3 bytes a pixel, 1 for its mask.
-
-    Introduced in notebook 00.
-    """
+    """Return whether a resized split stays in memory."""
     return 4 * count * image_size**2 <= MEMORY
 
 
@@ -267,8 +247,6 @@ def stored(path: str, split: str, image_size: int) -> tuple[tf.Tensor, ...]:
 
     Returns:
         Photos (N, S, S, 3) and masks (N, S, S) uint8 when `fits`, else (N,) strings.
-
-    Introduced in notebook 00.
     """
     records = split_of(path, split)
     pairs = records.examples().map(lambda e: (e["image"], e["segmentation_mask"]))

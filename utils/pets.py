@@ -35,8 +35,6 @@ def class_table(task: str) -> np.ndarray:
     Returns:
         (2, 256) int32: row 0 for cats, 1 for dogs; column by the file's value, where 1
         is pet, 2 background, 3 border; all other values are `VOID`.
-
-    Introduced in notebook 00.
     """
     table = np.full((2, 256), VOID, np.int32)
     if task == "trimap":
@@ -63,8 +61,6 @@ def to_classes(trimaps: tf.Tensor, species: tf.Tensor, table: np.ndarray) -> tf.
 
     Returns:
         (B, H, W) int32.
-
-    Introduced in notebook 00.
     """
     rows = 256 * species[:, None, None]
     return tf.gather(table.reshape(-1), rows + tf.cast(trimaps, tf.int32))
@@ -212,8 +208,6 @@ def set_epoch(dataset: tf.data.Dataset, epoch: int) -> None:
 
     Raises:
         ValueError: the data set does not come from here.
-
-    Introduced in notebook 06.
     """
     _passes(dataset).epoch = epoch
 
@@ -228,17 +222,12 @@ def file_names(dataset: tf.data.Dataset, epoch: int, batch: int) -> list[str]:
 
     Raises:
         ValueError: the data set does not come from here.
-
-    Introduced in notebook 06.
     """
     return _passes(dataset).names(epoch, batch)
 
 
 def counts_passes(dataset: tf.data.Dataset) -> bool:
-    """Return whether `set_epoch` and `file_names` know this data set.
-
-    Introduced in notebook 06.
-    """
+    """Return whether `set_epoch` and `file_names` know this data set."""
     return isinstance(getattr(dataset, "passes", None), _Passes)
 
 
@@ -297,8 +286,6 @@ def load(
         FileNotFoundError: a folder lacks a file it should have.
         ConnectionError: the download cannot be reached.
         OSError: the disk is full.
-
-    Introduced in notebook 00.
     """
     table = class_table(task)
     return _batches(
@@ -342,8 +329,6 @@ def load_classification(
 
     Raises:
         ValueError, FileNotFoundError, ConnectionError, OSError: as for `load`.
-
-    Introduced in notebook 01.
     """
     if label not in LABEL_NAMES:
         raise ValueError(
@@ -385,8 +370,6 @@ def load_examples(
 
     Raises:
         ValueError, FileNotFoundError, ConnectionError, OSError: as for `load`.
-
-    Introduced in notebook 00.
     """
     table = class_table(task)
     _check(split, on_error)

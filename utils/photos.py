@@ -36,8 +36,6 @@ def found(path: str | os.PathLike) -> list[pathlib.Path]:
 
     Raises:
         ValueError: when there is no photo in the folder, or it cannot be read.
-
-    Introduced in notebook 08.
     """
     path = pathlib.Path(path)
     if not path.is_dir():
@@ -79,8 +77,6 @@ def read(path: str | os.PathLike) -> np.ndarray:
     Raises:
         ValueError: one sentence, for whatever is no photo, is damaged, moves, or has
             more than `MOST_PIXELS`.
-
-    Introduced in notebook 08.
     """
     path = pathlib.Path(path)
     try:
@@ -145,10 +141,7 @@ class _Refused(Exception):
 
 
 def palette(class_names: Sequence[str]) -> np.ndarray:
-    """Return the colours (C, 3), uint8, in which masks of these classes are drawn.
-
-    Introduced in notebook 08.
-    """
+    """Return the colours (C, 3), uint8, in which masks of these classes are drawn."""
     other = plots.LINE_COLORS
     colors = [
         plots.COLORS.get(name, other[index % len(other)])
@@ -170,8 +163,6 @@ def draw(
     Returns:
         The mask as an indexed picture, whose pixels are the ids, and the photo tinted
         with it; background is left as it is.
-
-    Introduced in notebook 08.
     """
     ids = Image.fromarray(mask.astype(np.uint8)).convert("L")
     ids.putpalette(palette(class_names).tobytes())
@@ -184,7 +175,7 @@ def draw(
 
 
 def targets(path: pathlib.Path, folder: pathlib.Path) -> list[pathlib.Path]:
-    """Name the three files that are made of a photo. Introduced in notebook 08."""
+    """Name the three files that are made of a photo."""
     endings = ("_mask.png", "_overlay.jpg", ".json")
     return [folder / f"{path.stem}{ending}" for ending in endings]
 
@@ -207,8 +198,6 @@ def check_free(
 
     Raises:
         ValueError: naming the file.
-
-    Introduced in notebook 08.
     """
     first = made_of.get(path.stem.casefold())
     if first:
@@ -247,8 +236,6 @@ def write(
 
     Raises:
         OSError: when there is no room, or the folder cannot be written.
-
-    Introduced in notebook 08.
     """
     ids, tinted = draw(image, mask, class_names)
     counts = np.bincount(mask.ravel(), minlength=len(class_names))

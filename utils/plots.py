@@ -38,9 +38,6 @@ def show(figure: Figure, alt: str, *, photo: bool = False) -> None:
         figure: the figure.
         alt: what it shows, for people who do not see it.
         photo: whether photographs fill it; then it is stored as JPEG instead of PNG.
-
-    Introduced in notebook 00.
-
     """
     kind = "jpeg" if photo else "png"
     options = {"pil_kwargs": {"quality": 82}} if photo else {}
@@ -56,9 +53,6 @@ def picture(name: str, alt: str) -> None:
     Args:
         name: file name, ending in .jpg or .svg.
         alt: what it shows, for people who do not see it.
-
-    Introduced in notebook 00.
-
     """
     path = environment.ROOT / "notebooks" / "figures" / name
     if path.suffix == ".svg":
@@ -75,9 +69,6 @@ def grid(rows: int, columns: int, *, size: float = 2.4, aspect: float = 1.0):
         columns: how many columns.
         size: width of one cell in inches.
         aspect: height of one cell in widths.
-
-    Introduced in notebook 00.
-
     """
     figure, axes = plt.subplots(
         rows,
@@ -97,9 +88,6 @@ def curves(figure_size: tuple[float, float] = (7.0, 3.2), columns: int = 1):
     Args:
         figure_size: width and height in inches.
         columns: how many charts side by side.
-
-    Introduced in notebook 01.
-
     """
     figure, axes = plt.subplots(
         1, columns, figsize=figure_size, squeeze=False, layout="constrained"
@@ -112,10 +100,7 @@ def curves(figure_size: tuple[float, float] = (7.0, 3.2), columns: int = 1):
 
 
 def photo(image) -> np.ndarray:
-    """Return an image (H, W, 3) in 0..255 of any dtype as uint8, ready for `imshow`.
-
-    Introduced in notebook 00.
-    """
+    """Return an image (H, W, 3) in 0..255 of any dtype as uint8, ready for `imshow`."""
     return np.clip(np.asarray(image), 0, 255).round().astype(np.uint8)
 
 
@@ -129,8 +114,6 @@ def overlay(image, mask, *, names=("background", "cat", "dog")) -> np.ndarray:
 
     Returns:
         (H, W, 3) uint8. Background is left as it is.
-
-    Introduced in notebook 01.
     """
     tinted = np.asarray(image, np.float32) * 0.35  # unknown: dark
     for index, name in enumerate(names):
@@ -150,8 +133,6 @@ def colored(mask, names) -> np.ndarray:
 
     Returns:
         (H, W, 3) uint8.
-
-    Introduced in notebook 00.
     """
     palette = np.tile(np.float32(to_rgb(COLORS["void"])), (256, 1))
     palette[: len(names)] = [to_rgb(COLORS[name]) for name in names]
@@ -163,9 +144,6 @@ def layer_table(model: keras.Model) -> str:
 
     Args:
         model: a built Keras model.
-
-    Introduced in notebook 01.
-
     """
     rows = [("layer", "output shape", "parameters")]
     for layer in model.layers:
@@ -187,8 +165,6 @@ def compare(images, masks, predictions: dict, names) -> Figure:
 
     Returns:
         A figure with a legend of the classes below; wrong pixels are red.
-
-    Introduced in notebook 04.
     """
     titles = ["photo", "truth", *predictions, "errors"]
     figure, axes = grid(len(images), len(titles), size=1.9)

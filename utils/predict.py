@@ -39,8 +39,6 @@ class TrainedOn(layers.Layer):
         image_size: side of the square photos, in pixels.
         class_names: name of each class id.
         kwargs: as for `keras.layers.Layer`.
-
-    Introduced in notebook 08.
     """
 
     def __init__(self, image_size: int, class_names: Sequence[str], **kwargs):
@@ -79,8 +77,6 @@ def remember(
 
     Raises:
         ValueError: when model and names do not fit.
-
-    Introduced in notebook 08.
     """
     if isinstance(model.output, dict):
         raise ValueError(
@@ -92,10 +88,7 @@ def remember(
 
 
 def trained_on(model: keras.Model) -> TrainedOn | None:
-    """Return the layer that keeps what a network was trained on, if it has one.
-
-    Introduced in notebook 08.
-    """
+    """Return the layer that keeps what a network was trained on, if it has one."""
     found = [layer for layer in model.layers if isinstance(layer, TrainedOn)]
     return found[-1] if found else None
 
@@ -109,8 +102,6 @@ def load(path: str | os.PathLike) -> keras.Model:
     Raises:
         ValueError: when there is no such file, or it is not a network for
             segmentation that can be read safely.
-
-    Introduced in notebook 08.
     """
     path = pathlib.Path(path)
     if path.suffix != ".keras" or not path.is_file():
@@ -142,10 +133,7 @@ def load(path: str | os.PathLike) -> keras.Model:
 
 
 def to_square(image: np.ndarray, image_size: int) -> tf.Tensor:
-    """Bring a photo (H, W, 3) to float32 (S, S, 3), as `pets.load` does it.
-
-    Introduced in notebook 08.
-    """
+    """Bring a photo (H, W, 3) to float32 (S, S, 3), as `pets.load` does it."""
     square = (image_size, image_size)
     small = tf.image.resize(image, square, "bilinear", antialias=True)
     return tf.clip_by_value(tf.round(small), 0, 255)
@@ -175,8 +163,6 @@ def predict(
 
     Raises:
         ValueError: for another shape, or when no size is known.
-
-    Introduced in notebook 07.
     """
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:

@@ -39,8 +39,6 @@ def convolution_weights(
 
     Source: Long, Shelhamer, Darrell: Fully convolutional networks for semantic
     segmentation, CVPR 2015, section 3.1.
-
-    Introduced in notebook 02.
     """
     rows, units = kernel.shape
     if rows % (height * width):
@@ -75,8 +73,6 @@ def convolutionize(classifier: keras.Model) -> keras.Model:
 
     Source: Long, Shelhamer, Darrell: Fully convolutional networks for semantic
     segmentation, CVPR 2015, section 3.1.
-
-    Introduced in notebook 02.
     """
     chain = _chain(classifier)
     height, width = _flattened_size(classifier, chain)
@@ -213,8 +209,6 @@ def bilinear_kernel(factor: int, channels: int) -> np.ndarray:
 
     Source: Long, Shelhamer, Darrell: Fully convolutional networks for semantic
     segmentation, CVPR 2015, section 3.3.
-
-    Introduced in notebook 03.
     """
     if factor < 1 or channels < 1:
         raise ValueError(
@@ -251,8 +245,6 @@ def decimate(
     Source: Chen et al.: Semantic image segmentation with deep convolutional nets and
     fully connected CRFs, ICLR 2015 (fully connected layers of 1024 instead of 4096
     filters, trained on afterwards; the scaling is for using them as they are).
-
-    Introduced in notebook 02.
     """
     chain = _chain(network)
     missing = set(names) - {layer.name for layer in chain}

@@ -33,8 +33,6 @@ def cross_entropy(
 
     Returns:
         A scalar; 0 when every pixel is void.
-
-    Introduced in notebook 04.
     """
     mask = ops.cast(mask, "int32")
     valid = mask != ignore_class
@@ -63,8 +61,6 @@ def dice(
         the classes, each summed over the batch.
 
     Source: Milletari, Navab, Ahmadi: V-Net, 3DV 2016, section 3, for several classes.
-
-    Introduced in notebook 06.
     """
     mask = ops.cast(mask, "int32")
     valid = ops.cast(mask != ignore_class, logits.dtype)[..., None]  # (B, H, W, 1)
@@ -84,8 +80,6 @@ class SegmentationLoss(keras.losses.Loss):
     Args:
         dice_weight: what the Dice loss is multiplied with; 0 for none.
         kwargs: as for `keras.losses.Loss`.
-
-    Introduced in notebook 04.
     """
 
     def __init__(self, dice_weight: float = 0.0, **kwargs):
@@ -114,8 +108,6 @@ def check_mask(
 
     Raises:
         ValueError: for any other id; a GPU would train on it without a word.
-
-    Introduced in notebook 04.
     """
     found = np.unique(mask)
     unknown = found[((found < 0) | (found >= num_classes)) & (found != ignore_class)]
@@ -135,8 +127,6 @@ class AdamW(keras.optimizers.AdamW):
         learning_rate: of the heads, or a schedule for it.
         backbone_factor: what the backbone's rate is of it.
         kwargs: as for `keras.optimizers.AdamW`.
-
-    Introduced in notebook 04.
     """
 
     def __init__(self, learning_rate=1e-3, backbone_factor: float = 0.1, **kwargs):
@@ -166,10 +156,7 @@ class AdamW(keras.optimizers.AdamW):
 
 
 def freeze(model: keras.Model, blocks: Sequence[int]) -> None:
-    """Freeze these blocks of the backbone, and thaw the others.
-
-    Introduced in notebook 04.
-    """
+    """Freeze these blocks of the backbone, and thaw the others."""
     for layer in model.layers:
         found = re.match(r"block(\d)_", layer.name)
         if found:
@@ -186,8 +173,6 @@ def cosine_schedule(
         steps: of the whole training; the first one already moves the weights.
 
     Source: Loshchilov, Hutter: SGDR, ICLR 2017, equation 5, without restarts.
-
-    Introduced in notebook 06.
     """
     warmup = math.ceil(steps / 20)
     return keras.optimizers.schedules.CosineDecay(
@@ -210,8 +195,6 @@ class Batches(keras.utils.PyDataset):
 
     Raises:
         ValueError: arrays of other shapes, or of different length.
-
-    Introduced in notebook 06.
     """
 
     def __init__(self, inputs, masks, batch_size: int = 16, seed: int | None = None):
@@ -324,8 +307,6 @@ def fit(
             belongs to another network.
         FloatingPointError: when loss or weights are NaN; it names the batch's files.
         OSError: when a checkpoint cannot be written.
-
-    Introduced in notebook 05.
     """
     names = list(model.output) if isinstance(model.output, dict) else None
     num_classes = (model.output["s8"] if names else model.output).shape[-1]
@@ -381,8 +362,6 @@ def forward(model: keras.Model):
     """Return a compiled function from images to what the model says when not training.
 
     As one graph: layer by layer, 16 bits round otherwise. XLA is left to `fit`.
-
-    Introduced in notebook 06.
     """
     backend = keras.backend.backend()
     if backend == "tensorflow":
@@ -417,8 +396,6 @@ def evaluate(model: keras.Model, dataset, ignore_class: int = 255) -> dict:
     Returns:
         `SegmentationMetrics`' result as floats and lists; for `at_once` a dict of
         three.
-
-    Introduced in notebook 04.
     """
     named = model.output if isinstance(model.output, dict) else {"only": model.output}
     metrics = {
@@ -451,8 +428,6 @@ def heads(model: keras.Model) -> keras.Model:
     Returns:
         A model from the list of pool3, pool4 and pool5 to the same logits, but for the
         whole padded image.
-
-    Introduced in notebook 04.
     """
     names = [f"s{s}" for s in (32, 16, 8) if f"s{s}" in {x.name for x in model.layers}]
     logits = {n: model.get_layer(f"up{n[1:]}_crop").output for n in names}
@@ -475,8 +450,6 @@ def backbone_features(model: keras.Model, dataset):
     Returns:
         A `tf.data` data set of examples, unbatched and in order: the inputs of `heads`,
         and the mask, void where the padded image reaches beyond it.
-
-    Introduced in notebook 04.
     """
     import tensorflow as tf
 
@@ -529,8 +502,6 @@ def trained(
 
     Raises:
         ValueError, OSError: as `fcn.build` and `pets.load` do.
-
-    Introduced in notebook 05.
     """
     from utils import pet_records, pets
 
@@ -589,8 +560,6 @@ def save(model: keras.Model, path: str | os.PathLike) -> None:
 
     Raises:
         OSError: when there is no room, or the folder cannot be written.
-
-    Introduced in notebook 08.
     """
     with environment.replacing(pathlib.Path(path)) as partial:
         # A new model of the same layers leaves the optimiser out: twice its own size.
@@ -598,8 +567,5 @@ def save(model: keras.Model, path: str | os.PathLike) -> None:
 
 
 def load(path: str | os.PathLike) -> keras.Model:
-    """Read a model that `save` wrote, in safe mode: no code is taken from the file.
-
-    Introduced in notebook 08.
-    """
+    """Read a model that `save` wrote, in safe mode: no code is taken from the file."""
     return keras.saving.load_model(path, compile=False, safe_mode=True)

@@ -28,8 +28,6 @@ class MeanSubtraction(layers.Layer):
     grey level, and the zeros a convolution pads around the photo stand for exactly that
     mean. `keras.layers.Normalization` copies its mean into a constant when it is built
     or loaded, so `set_weights` and functions already traced would keep an old one.
-
-    Introduced in notebook 01.
     """
 
     def build(self, input_shape: tuple) -> None:
@@ -64,8 +62,6 @@ def backbone(
 
     Source: Simonyan, Zisserman: Very deep convolutional networks for large-scale image
     recognition, ICLR 2015, table 1, column D.
-
-    Introduced in notebook 01.
     """
     # In float32 under any policy: bfloat16 cannot tell 254 from 255.
     x = MeanSubtraction(name="mean_subtraction", dtype="float32")(image)
@@ -118,8 +114,6 @@ def build(
 
     Source: Simonyan, Zisserman: Very deep convolutional networks for large-scale image
     recognition, ICLR 2015, table 1, column D.
-
-    Introduced in notebook 01.
     """
     if num_classes < 1 or fc_units < 1:
         raise ValueError(
@@ -152,8 +146,6 @@ class LoadedWeights:
         origin: one phrase saying where the weights come from.
         filled: names of the layers that now hold ImageNet weights.
         unfilled: names of the layers with weights that keep the ones they had.
-
-    Introduced in notebook 01.
     """
 
     source: str
@@ -185,8 +177,6 @@ def load_imagenet_weights(model: keras.Model, source: str = "auto") -> LoadedWei
     Raises:
         ValueError: when the model has no layer `mean_subtraction`.
         OSError: when the weights cannot be fetched, checked or stored.
-
-    Introduced in notebook 01.
     """
     by_name = {layer.name: layer for layer in model.layers if layer.weights}
     if "mean_subtraction" not in by_name:
@@ -237,8 +227,6 @@ def feature_spread(model: keras.Model) -> dict[str, float]:
         Standard deviation of `pool3`, `pool4` and `pool5` over all positions and
         channels, on the cat of scikit-image resized to the model's input size (224 px
         where it takes any).
-
-    Introduced in notebook 04.
     """
     size = tuple(side or 224 for side in model.input_shape[1:3])
     cat = np.float32(skimage.data.chelsea())[None]  # (1, 300, 451, 3)
@@ -261,8 +249,6 @@ def multiply_adds(model: keras.Model, input_size: int | None = None) -> dict[str
 
     Returns:
         Layer name -> multiply-adds, biases not counted.
-
-    Introduced in notebook 01.
     """
     shape = (
         (1, input_size, input_size, 3) if input_size else (1, *model.input_shape[1:])
