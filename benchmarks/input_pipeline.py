@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from utils import augment, environment, fcn, pet_records, pets
+from utils import batching, environment, fcn, pet_records, pets
 
 
 def summary(values: list[float]) -> dict:
@@ -74,18 +74,18 @@ def augmentation(batch: int, size: int, runs: int) -> dict:
     random = np.random.default_rng(0)
     images = tf.constant(random.integers(0, 256, (batch, size, size, 3), np.uint8))
     masks = tf.constant(random.integers(1, 4, (batch, size, size), np.uint8))
-    numbers = random.random((batch, augment.NUM_DRAWS)).astype(np.float32)
+    numbers = random.random((batch, batching.NUM_DRAWS)).astype(np.float32)
     flipped = np.tile(np.float32([0, 0, 1, 1]), (batch, 1))
     flipped[: batch // 2] = [0, 1, 1, 0]
     floats = tf.cast(images, tf.float32)
     steps = {
-        "flip": lambda: augment.crop(floats, masks, flipped),
-        "flip, scale and crop": lambda: augment.crop(
-            floats, masks, augment.windows(numbers[:, :4])
+        "flip": lambda: batching.crop(floats, masks, flipped),
+        "flip, scale and crop": lambda: batching.crop(
+            floats, masks, batching.windows(numbers[:, :4])
         ),
-        "brightness": lambda: augment.brightness(floats, numbers[:, 4]),
-        "contrast": lambda: augment.contrast(floats, numbers[:, 5]),
-        "all": lambda: augment.augment(images, masks, numbers),
+        "brightness": lambda: batching.brightness(floats, numbers[:, 4]),
+        "contrast": lambda: batching.contrast(floats, numbers[:, 5]),
+        "all": lambda: batching.augment(images, masks, numbers),
     }
     steps = {name: tf.function(step) for name, step in steps.items()}
     times = {name: [] for name in steps}

@@ -19,8 +19,7 @@ from PIL import Image
 from utils import environment
 
 PROGRAM = """
-from utils import hardware, predict
-print(predict.main(), hardware.peak_memory())
+print(predict.main(), environment.peak_memory())
 """
 
 

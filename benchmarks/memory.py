@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from utils import environment, fcn, hardware, training
+from utils import environment, fcn, networks, training
 
 LARGE = {"fc_units": 4096, "fc_kernel": 7}
 SLIM = {"fc_units": 512, "fc_kernel": 1}
@@ -45,14 +45,14 @@ def measured(
     masks = np.zeros(images.shape[:3], np.int32)
     batches = tf.data.Dataset.from_tensors((images, masks)).repeat(3)
     warm_up()
-    before = hardware.peak_memory()
+    before = environment.peak_memory()
     keras.config.set_dtype_policy(policy)
     model = fcn.build("8s", 3, weights=None, **head)
     training.freeze(model, frozen)
     training.fit(model, batches, epochs=1, verbose=0)
     return {
-        "predicted_gb": hardware.training_memory(model, image_size, batch_size),
-        "measured_gb": hardware.peak_memory() - before,
+        "predicted_gb": networks.training_memory(model, image_size, batch_size),
+        "measured_gb": environment.peak_memory() - before,
     }
 
 

@@ -18,7 +18,7 @@ import tensorflow as tf
 from keras import layers
 
 from benchmarks.input_pipeline import summary
-from utils import environment, fcn, metrics, pet_records, pets, training, vgg16
+from utils import environment, fcn, losses, metrics, pet_records, pets, training, vgg16
 
 CONVOLUTIONS = layers.Conv2D | layers.Conv2DTranspose
 
@@ -81,7 +81,7 @@ def network(arguments: argparse.Namespace) -> keras.Model:
     )
     model.compile(
         training.AdamW(1e-4),
-        loss=training.SegmentationLoss(),
+        loss=losses.SegmentationLoss(),
         metrics=[metrics.SegmentationMetrics(3)],
         jit_compile="auto" if environment.on_gpu() else False,
     )
@@ -90,7 +90,7 @@ def network(arguments: argparse.Namespace) -> keras.Model:
 
 def bare(model: keras.Model, images: tf.Tensor, masks: tf.Tensor, xla: bool = False):
     """Return a compiled step of the network without anything around it."""
-    loss = training.SegmentationLoss()
+    loss = losses.SegmentationLoss()
     optimizer = training.AdamW(1e-4)
     optimizer.build(model.trainable_variables)
 

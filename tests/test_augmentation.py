@@ -6,14 +6,14 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from utils import augment, pets
+from utils import batching, pets
 
 SIZE = 48
 
 
 def draws(count, seed=0):
     return np.random.default_rng(seed).random(
-        (count, augment.NUM_DRAWS), dtype=np.float32
+        (count, batching.NUM_DRAWS), dtype=np.float32
     )
 
 
@@ -28,10 +28,10 @@ def coordinates(count):
 def test_photo_and_mask_are_read_at_the_same_places(axis):
     """Where the photo shows its own coordinate, the mask holds it, rounded."""
     images, *masks = coordinates(64)
-    found, cut = augment.crop(images, masks[axis], augment.windows(draws(64)[:, :4]))
-    known = cut.numpy() != augment.VOID
+    found, cut = batching.crop(images, masks[axis], batching.windows(draws(64)[:, :4]))
+    known = cut != batching.VOID
     assert 0.5 < known.mean() < 1
-    off = np.abs(found.numpy()[..., axis] - cut.numpy())[known]
+    off = np.abs(found[..., axis] - cut)[known]
     assert off.max() <= 0.5 + 1e-3
 
 
@@ -39,15 +39,15 @@ def test_windows_against_numpy():
     """Each pixel comes from where a loop over flip, zoom and place says."""
     images, _, _ = coordinates(20)
     numbers = draws(20, seed=5)
-    found, cut = augment.crop(
-        images, np.ones((20, SIZE, SIZE), np.uint8), augment.windows(numbers[:, :4])
+    found, cut = batching.crop(
+        images, np.ones((20, SIZE, SIZE), np.uint8), batching.windows(numbers[:, :4])
     )
     steps = np.arange(SIZE) / (SIZE - 1)
     for photo, mask, (flip, zoom, y, x) in zip(
-        found.numpy(), cut.numpy(), numbers[:, :4].astype(float), strict=True
+        found, cut, numbers[:, :4].astype(float), strict=True
     ):
         side = 1 / np.exp(
-            (1 - zoom) * np.log(augment.MIN_ZOOM) + zoom * np.log(augment.MAX_ZOOM)
+            (1 - zoom) * np.log(batching.MIN_ZOOM) + zoom * np.log(batching.MAX_ZOOM)
         )
         rows = (y * (1 - side) + steps * side) * (SIZE - 1)
         columns = (x * (1 - side) + steps * side) * (SIZE - 1)
@@ -58,18 +58,20 @@ def test_windows_against_numpy():
         sure[:, np.minimum(abs(columns), abs(columns - SIZE + 1)) < 1e-3] = False
         known = inside(rows)[:, None] & inside(columns)[None]
         np.testing.assert_array_equal(mask[sure] == 1, known[sure])
-        np.testing.assert_array_equal(mask[sure] == augment.VOID, ~known[sure])
+        np.testing.assert_array_equal(mask[sure] == batching.VOID, ~known[sure])
         both = sure & known
         expected = np.stack(np.broadcast_arrays(rows[:, None], columns[None]), -1)
         assert np.abs(photo[..., :2] - expected)[both].max() < 1e-2
-        assert np.all(photo[sure & ~known] == augment.FILL)
+        assert np.all(photo[sure & ~known] == batching.FILL)
 
 
 def test_the_middle_of_all_draws_is_the_photo_itself():
     images, masks, _ = coordinates(1)
-    whole = np.log(1 / augment.MIN_ZOOM) / np.log(augment.MAX_ZOOM / augment.MIN_ZOOM)
+    whole = np.log(1 / batching.MIN_ZOOM) / np.log(
+        batching.MAX_ZOOM / batching.MIN_ZOOM
+    )
     numbers = np.array([[0.9, whole, 0.3, 0.6, 0.5, 0.5]], np.float32)
-    found, cut = augment.augment(images, masks, numbers)
+    found, cut = batching.augment(images, masks, numbers)
     np.testing.assert_allclose(found, images, atol=1e-3)
     np.testing.assert_array_equal(cut, masks)
 
@@ -79,13 +81,13 @@ def test_light_against_numpy():
     numbers = draws(8, seed=2)
     for photo, brighter, spread, row in zip(
         images,
-        augment.brightness(images, numbers[:, 4]).numpy(),
-        augment.contrast(images, numbers[:, 5]).numpy(),
+        batching.brightness(images, numbers[:, 4]),
+        batching.contrast(images, numbers[:, 5]),
         numbers.astype(float),
         strict=True,
     ):
-        shift = augment.MAX_BRIGHTNESS * (2 * row[4] - 1)
-        factor = 1 + augment.MAX_CONTRAST * (2 * row[5] - 1)
+        shift = batching.MAX_BRIGHTNESS * (2 * row[4] - 1)
+        factor = 1 + batching.MAX_CONTRAST * (2 * row[5] - 1)
         mean = photo.astype(float).mean()
         np.testing.assert_allclose(brighter, np.clip(photo + shift, 0, 255), atol=1e-3)
         np.testing.assert_allclose(
@@ -94,7 +96,7 @@ def test_light_against_numpy():
 
 
 def test_every_kind_of_change_happens():
-    boxes = augment.windows(draws(400)[:, :4]).numpy()
+    boxes = batching.windows(draws(400)[:, :4])
     mirrored = boxes[:, 1] > boxes[:, 3]
     sides = boxes[:, 2] - boxes[:, 0]
     assert 0.4 < mirrored.mean() < 0.6
@@ -106,9 +108,9 @@ def test_every_kind_of_change_happens():
 def test_each_row_depends_on_its_own_draws_alone():
     images = np.stack([official_folder.photo(n, SIZE, SIZE) for n in range(6)])
     masks = np.stack([official_folder.trimap(n, SIZE, SIZE) for n in range(6)])
-    together, _ = augment.augment(images, masks, draws(6))
+    together, _ = batching.augment(images, masks, draws(6))
     for n in range(6):
-        alone, _ = augment.augment(
+        alone, _ = batching.augment(
             images[n : n + 1], masks[n : n + 1], draws(6)[n : n + 1]
         )
         np.testing.assert_array_equal(together[n], alone[0])
@@ -118,8 +120,8 @@ def test_a_photo_that_shows_its_mask_still_shows_it_in_the_batches(
     tmp_path, monkeypatch
 ):
     """From the file to the batch, every colour is above its class, else void."""
-    monkeypatch.setattr(augment, "MAX_BRIGHTNESS", 0.0)
-    monkeypatch.setattr(augment, "MAX_CONTRAST", 0.0)
+    monkeypatch.setattr(batching, "MAX_BRIGHTNESS", 0.0)
+    monkeypatch.setattr(batching, "MAX_CONTRAST", 0.0)
     folder = official_folder.make(tmp_path / "official", 20, 1)
     for number, path in enumerate(sorted((folder / "images").iterdir())):
         trimap = official_folder.trimap(number, SIZE, SIZE)
@@ -136,7 +138,7 @@ def test_a_photo_that_shows_its_mask_still_shows_it_in_the_batches(
     )
     void = masks == pets.VOID
     assert 0 < void.mean() < 0.5
-    np.testing.assert_array_equal(void, np.abs(images - augment.FILL).max(-1) < 1e-3)
+    np.testing.assert_array_equal(void, np.abs(images - batching.FILL).max(-1) < 1e-3)
     expected = np.select([masks == 0, masks == 1, masks == 2], [20.0, 40.0, 60.0])
     # Away from edges, where all nine neighbours are of one class, colours are exact.
     mask = tf.cast(masks, tf.float32)[..., None]

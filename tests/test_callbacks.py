@@ -1,6 +1,7 @@
-"""Runs that stop and go on, losses that are no number, and pictures for TensorBoard."""
+"""Runs that stop and go on, and losses that are no number."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ import tensorflow as tf
 from conftest import ROOT, THIN
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from utils import callbacks, fcn, pets, training
+from utils import batching, callbacks, fcn, pets, training
 
 EPOCHS = 3
 
@@ -100,8 +101,7 @@ def test_other_seeds_give_other_runs(photos):
 @pytest.mark.slow
 def test_the_last_two_checkpoints_are_kept(photos, tmp_path):
     training.fit(network(), photos, epochs=3, checkpoints=tmp_path / "run", verbose=0)
-    names = {path.stem for path in (tmp_path / "run").glob("ckpt-*.index")}
-    assert names == {"ckpt-2", "ckpt-3"}
+    assert sorted(os.listdir(tmp_path / "run")) == ["epoch_0002.npz", "epoch_0003.npz"]
 
 
 @pytest.mark.slow
@@ -117,7 +117,7 @@ def test_another_network_s_checkpoint_is_refused(photos, tmp_path):
 @pytest.mark.slow
 def test_a_folder_that_cannot_be_written_is_named(photos, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(OSError, match="checkpoint of epoch 1 cannot be written") as e:
+    with pytest.raises(OSError, match=r"epoch_0001.npz cannot be written") as e:
         training.fit(
             network(), photos, epochs=1, checkpoints=tmp_path / "file", verbose=0
         )
@@ -154,7 +154,7 @@ def test_a_loss_that_is_no_number_names_the_files(folder, tmp_path, value):
     assert names[7] in this and len(this) == 4
     number = int(str(caught.value).split("batch ")[1].split(",")[0]) - 1
     assert len(before) == (number > 0)
-    pets.set_epoch(shuffled, 0)
+    batching.plan_of(shuffled).epoch = 0
     shown = [images.numpy().mean((1, 2)) for images, _ in shuffled]
     for batch, content in zip([this, *before], shown[number::-1], strict=False):
         for name, mean in zip(batch, content, strict=True):
@@ -173,7 +173,7 @@ def test_weights_that_are_no_numbers_are_not_kept(photos, tmp_path):
     options = {"epochs": 3, "checkpoints": tmp_path / "run", "verbose": 0}
     with pytest.raises(FloatingPointError, match=r"weight fc6/bias .* epoch 2, batch"):
         training.fit(network(), photos, callbacks=[Spoils()], **options)
-    assert [p.stem for p in (tmp_path / "run").glob("*.index")] == ["ckpt-1"]
+    assert os.listdir(tmp_path / "run") == ["epoch_0001.npz"]
     assert len(training.fit(network(), photos, **options)["loss"]) == 3
 
 
@@ -181,10 +181,10 @@ def test_weights_that_are_no_numbers_are_not_kept(photos, tmp_path):
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(photos, tmp_path):
     options = {"epochs": 3, "checkpoints": tmp_path / "run", "verbose": 0}
     told = training.fit(network(), photos, **options)
-    (last,) = (tmp_path / "run").glob("ckpt-3.data*")
+    last = tmp_path / "run" / "epoch_0003.npz"
     last.write_bytes(last.read_bytes()[:1000])
     assert training.fit(network(), photos, **options) == told
-    for path in (tmp_path / "run").glob("ckpt-*"):
+    for path in (tmp_path / "run").iterdir():
         path.write_bytes(b"")
     with pytest.raises(ValueError, match="damaged; remove that folder"):
         training.fit(network(), photos, **options)
@@ -200,25 +200,18 @@ def test_fit_stops_at_nan(photos):
 
 
 @pytest.mark.slow
-def test_tensorboard_gets_curves_and_masks(photos, tmp_path):
-    images, masks = next(iter(photos))
-    names = pets.CLASS_NAMES["trimap"]
-    shown = callbacks.TensorBoard(tmp_path, images, masks, names)
-    told = training.fit(network(), photos, epochs=2, callbacks=[shown], verbose=0)
-    events = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0})
+def test_keras_s_own_callbacks_can_show_what_is_measured(photos, tmp_path):
+    board = keras.callbacks.TensorBoard(tmp_path, write_graph=False)
+    log = keras.callbacks.CSVLogger(str(tmp_path / "log.csv"))
+    told = training.fit(network(), photos, epochs=2, callbacks=[board, log], verbose=0)
+    events = EventAccumulator(str(tmp_path / "train"), size_guidance={"tensors": 0})
     events.Reload()
-    pictures = "photo, truth, prediction"
-    numbers = {name for name, values in told.items() if np.ndim(values) == 1}
-    assert set(events.Tags()["tensors"]) == {pictures, *numbers}
-    losses = [tf.make_ndarray(e.tensor_proto) for e in events.Tensors("loss")]
-    np.testing.assert_allclose(losses, told["loss"], rtol=1e-6)
-    steps = events.Tensors(pictures)
-    assert [event.step for event in steps] == [0, 1]
-    width, height, *panels = tf.make_ndarray(steps[-1].tensor_proto)
-    assert (int(width), int(height), len(panels)) == (3 * 48, 48, 4)
-    drawn = tf.io.decode_png(panels[0]).numpy()
-    expected = np.clip(images[0], 0, 255).round()
-    np.testing.assert_allclose(drawn[:, :48], expected, atol=1)
+    shown = events.Tensors("epoch_mean_iou")
+    values = [float(tf.make_ndarray(event.tensor_proto)) for event in shown]
+    np.testing.assert_allclose(values, told["mean_iou"], rtol=1e-6)
+    assert np.ndim(list(told.values())) == 2  # a number an epoch, whatever the name
+    lines = (tmp_path / "log.csv").read_text().splitlines()
+    assert {"epoch", *told} <= set(lines[0].split(",")) and len(lines) == 3
 
 
 # Passes over the photos

@@ -14,7 +14,7 @@ import sklearn.metrics
 import tensorflow as tf
 
 from tools import evaluate, reproduce
-from utils import environment, fcn, pets, predict, training
+from utils import environment, fcn, networks, pets, predict
 
 TABLES = {"trimap": 5, "species": 3}
 
@@ -40,7 +40,7 @@ def model(tmp_path_factory):
     score.set_weights([kernel, bias - np.mean(network(photo), axis=(0, 1, 2))])
     known = predict.remember(network, 64, pets.CLASS_NAMES["trimap"])
     path = tmp_path_factory.mktemp("models") / "tiny.keras"
-    training.save(known, path)
+    networks.save_model(known, path)
     return path
 
 
@@ -211,9 +211,13 @@ def broken(path, kind, model):
         inputs = keras.Input((8, 8, 3))
         keras.Model(inputs, keras.layers.Flatten()(inputs)).save(path)
     elif kind == "two classes":
-        training.save(fcn.build("32s", 2, fc_units=4, fc_kernel=1, weights=None), path)
+        networks.save_model(
+            fcn.build("32s", 2, fc_units=4, fc_kernel=1, weights=None), path
+        )
     elif kind == "no size":
-        training.save(fcn.build("32s", 3, fc_units=4, fc_kernel=1, weights=None), path)
+        networks.save_model(
+            fcn.build("32s", 3, fc_units=4, fc_kernel=1, weights=None), path
+        )
     return path
 
 

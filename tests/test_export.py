@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tools import export
-from utils import environment, fcn, pets, predict, training
+from utils import environment, fcn, networks, pets, predict, training
 
 NAMES = pets.CLASS_NAMES["trimap"]
 LITERT = [form for form in export.NEEDS if form.startswith("litert")]
@@ -17,7 +17,7 @@ LITERT = [form for form in export.NEEDS if form.startswith("litert")]
 @pytest.fixture(scope="module")
 def trained():
     """Return the FCN-8s of page 08: trained on the drawings at 96 px, and cached."""
-    model = training.trained("8s", "synthetic_pets", image_size=96)
+    model = networks.trained_fcn("8s", "synthetic_pets", image_size=96)
     return predict.remember(model, 96, NAMES)
 
 
@@ -144,7 +144,7 @@ def test_a_network_that_knows_no_task_is_refused(monkeypatch, capsys, tmp_path):
 
 @pytest.mark.slow
 def test_the_tool_from_file_to_table(network, monkeypatch, tmp_path):
-    training.save(network, tmp_path / "m.keras")
+    networks.save_model(network, tmp_path / "m.keras")
     written = {}
     monkeypatch.setattr(
         environment,

@@ -9,7 +9,7 @@ import pytest
 import skimage
 import tensorflow as tf
 
-from utils import environment, fcn, training, vgg16
+from utils import environment, fcn, losses, training, vgg16
 
 SLIM = {"fc_units": 16, "fc_kernel": 1, "weights": None}
 WIDE = vgg16.BLOCKS
@@ -171,7 +171,7 @@ def step(model, optimizer, image, mask):
     """Take one step, without compiling, and return the loss and the gradients."""
     with tf.GradientTape() as tape:
         logits = keras.tree.flatten(model(image, training=True))
-        loss = sum(training.cross_entropy(mask, one) for one in logits)
+        loss = sum(losses.cross_entropy(mask, one) for one in logits)
     gradients = tape.gradient(loss, model.trainable_weights)
     optimizer.apply(gradients, model.trainable_weights)
     return float(loss), gradients
@@ -387,3 +387,12 @@ def test_other_than_three_channels_are_refused(channels):
     for call in (model, model.predict_on_batch):
         with pytest.raises(ValueError, match="incompatible"):
             call(np.zeros((1, 32, 32, channels), np.float32))
+
+
+def test_a_frozen_learned_upsampling_stays_learned_in_the_next_stage():
+    model = fcn.build("32s", 3, upsampling="learned", **SLIM)
+    model.get_layer("up32").trainable = False
+    grown = fcn.grow(model)
+    assert grown.get_layer("up2_fc7").trainable and grown.get_layer("up16").trainable
+    fixed = fcn.grow(fcn.build("32s", 3, **SLIM))
+    assert not fixed.get_layer("up16").trainable

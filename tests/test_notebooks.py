@@ -28,11 +28,10 @@ TAUGHT = {
     ),
     "02_dense_to_convolution": {"convolution_weights": "utils.surgery"},
     "03_upsampling": {"bilinear_kernel": "utils.surgery"},
-    "04_fcn32s": dict.fromkeys(["cross_entropy", "check_mask"], "utils.training"),
-    "06_training_on_pets": {"dice": "utils.training"},
+    "04_fcn32s": dict.fromkeys(["cross_entropy", "check_mask"], "utils.losses"),
+    "06_training_on_pets": {"dice": "utils.losses"},
     "07_evaluation": {
         "confusion_matrix": "utils.metrics",
-        "boundary_band": "utils.metrics",
         "bootstrap": "utils.metrics",
         "reduced": "utils.ceilings",
         "fitted": "utils.ceilings",

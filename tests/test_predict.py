@@ -22,7 +22,7 @@ from conftest import ROOT
 from keras import layers
 from PIL import Image
 
-from utils import environment, fcn, photos, predict, training
+from utils import environment, fcn, networks, photos, predict
 
 NAMES = ("pet", "background", "border")
 
@@ -38,7 +38,7 @@ def identity(size: int) -> keras.Model:
 def network(tmp_path_factory):
     """Return the file of a network that says pet where a photo is red, and so on."""
     path = tmp_path_factory.mktemp("model") / "small.keras"
-    training.save(identity(32), path)
+    networks.save_model(identity(32), path)
     return path
 
 
@@ -609,7 +609,7 @@ def test_damaged_photos_never_end_the_program(tmp_path, network, count):
 def test_a_large_photo_fits_into_4_gigabytes(tmp_path, width, height):
     """With the whole VGG16, the process and TensorFlow included."""
     model = fcn.build("8s", 3, fc_units=512, fc_kernel=1, weights=None)
-    training.save(predict.remember(model, 160, NAMES), tmp_path / "m.keras")
+    networks.save_model(predict.remember(model, 160, NAMES), tmp_path / "m.keras")
     cat = Image.fromarray(skimage.data.chelsea()).resize((width, height))
     cat.save(tmp_path / "x.jpg")
     words = [tmp_path / "x.jpg", "--model", tmp_path / "m.keras", "--out", tmp_path]

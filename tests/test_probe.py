@@ -14,7 +14,7 @@ from conftest import ROOT
 
 from tools import probe, recipe
 from utils import (
-    augment,
+    batching,
     environment,
     fcn,
     pet_records,
@@ -84,9 +84,9 @@ def two_swapped(patch):
 
 
 def window_moved(patch):
-    windows = augment.windows
+    windows = batching.windows
     pixel = np.float32([0, 1, 0, 1]) / probe.SIZE
-    patch.setattr(augment, "windows", lambda draws: windows(draws) + pixel)
+    patch.setattr(batching, "windows", lambda draws: windows(draws) + pixel)
 
 
 def skip_scale(patch):
@@ -188,7 +188,7 @@ MUTATIONS = {
     "order, two photos": (two_swapped, "32s order"),
     "crop, one pixel": (window_moved, "32s inputs"),
     "crop, zoom x 1.1": (
-        lambda patch: patch.setattr(augment, "MAX_ZOOM", augment.MAX_ZOOM * 1.1),
+        lambda patch: patch.setattr(batching, "MAX_ZOOM", batching.MAX_ZOOM * 1.1),
         "32s inputs",
     ),
     "Dice's weight x 1.1": (scaled("dice_weight", 1.1), "32s loss"),
@@ -331,10 +331,10 @@ def test_an_unknown_result_is_refused(monkeypatch, capsys):
 
 
 def test_light_and_window_do_not_hide_which_photo_it_is():
-    draws = np.random.default_rng(0).random((probe.PHOTOS, augment.NUM_DRAWS))
+    draws = np.random.default_rng(0).random((probe.PHOTOS, batching.NUM_DRAWS))
     images = np.stack([probe.photo(number) for number in range(probe.PHOTOS)])
     masks = np.zeros(images.shape[:3], np.uint8)
-    changed, _ = augment.augment(images, masks, np.float32(draws))
+    changed, _ = batching.augment(images, masks, np.float32(draws))
     assert [probe.number_of(image) for image in changed] == list(range(probe.PHOTOS))
 
 

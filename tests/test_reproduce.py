@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT, THIN
 
 from tools import probe, recipe, reproduce
-from utils import environment, hardware, pets, predict, training
+from utils import environment, networks, pets, predict
 
 # The whole tool on a VGG16 of few channels, at home in a folder of the test's. A photo
 # of 32 px takes a moment; sleeping makes a run long enough to be hit anywhere.
@@ -103,7 +103,7 @@ def weights(home):
     }
     found = {}
     for name in MODELS:
-        model = training.load(folder / f"{name}.keras")
+        model = networks.load_model(folder / f"{name}.keras")
         assert model.get_layer("fc6").compute_dtype == "bfloat16", name
         arrays = b"".join(array.tobytes() for array in model.get_weights())
         found[name] = hashlib.sha256(arrays).hexdigest()
@@ -141,7 +141,7 @@ def test_the_first_seeds_networks_leave_with_what_they_were_trained_on(whole):
     for stage in recipe.STAGES:
         known = predict.trained_on(leaves := predict.load(folder / f"{stage}.keras"))
         assert (known.image_size, known.class_names) == (32, pets.CLASS_NAMES["trimap"])
-        kept = training.load(folder / "seed3" / f"{stage}.keras")
+        kept = networks.load_model(folder / "seed3" / f"{stage}.keras")
         for ours, theirs in zip(leaves.weights, kept.weights, strict=True):
             np.testing.assert_array_equal(ours, theirs)
 
@@ -334,4 +334,4 @@ def test_tables_are_whole(name):
 
 def test_precision_is_the_hardware_s_unless_given(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["reproduce"])
-    assert reproduce.parsed().precision == hardware.precision_policy()
+    assert reproduce.parsed().precision == environment.precision_policy()

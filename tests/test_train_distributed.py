@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT, THIN
 
 from tools import train_distributed as tool
-from utils import pets, training, vgg16
+from utils import losses, networks, pets, vgg16
 
 # Of Keras, reading a variable that lies on several devices.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
@@ -153,7 +153,7 @@ def run_until_death(folder, words, victim, how):
     return code, seconds, (folder / f"error{1 - victim}").read_text()
 
 
-def losses(out):
+def losses_of(out):
     return np.array(json.loads((out / "losses.json").read_text())["losses"])
 
 
@@ -176,7 +176,7 @@ def test_one_process_trains_as_keras_does(alone, command, monkeypatch):
     arguments = tool.parsed()
     keras.utils.set_random_seed(0)
     model, optimizer = tool.network(arguments, 2 * STEPS)
-    model.compile(optimizer, training.SegmentationLoss())
+    model.compile(optimizer, losses.SegmentationLoss())
     dataset = pets.load(
         arguments.dataset,
         "trainval",
@@ -191,7 +191,7 @@ def test_one_process_trains_as_keras_does(alone, command, monkeypatch):
         for images, masks in dataset:
             model.reset_metrics()
             expected.append(model.train_on_batch(images, masks))
-    found = losses(alone)
+    found = losses_of(alone)
     assert found.shape == (2, STEPS)
     np.testing.assert_allclose(found.ravel(), expected, atol=1e-5)
     assert found[1].mean() < found[0].mean()
@@ -199,7 +199,7 @@ def test_one_process_trains_as_keras_does(alone, command, monkeypatch):
 
 @pytest.mark.slow
 def test_the_network_is_saved(alone):
-    model = training.load(alone / "model.keras")
+    model = networks.load_model(alone / "model.keras")
     assert model(np.zeros((1, 40, 50, 3), np.float32)).shape == (1, 40, 50, 3)
 
 
@@ -209,7 +209,9 @@ def test_two_processes_train_as_one_does(alone, command, tmp_path):
     assert codes == [0, 0]
     first, second = map(weights_line, outputs)
     assert first and first == second
-    np.testing.assert_allclose(losses(tmp_path / "pair"), losses(alone), atol=1e-4)
+    np.testing.assert_allclose(
+        losses_of(tmp_path / "pair"), losses_of(alone), atol=1e-4
+    )
 
 
 @pytest.mark.slow
@@ -217,7 +219,9 @@ def test_two_devices_train_as_one_does(alone, command, tmp_path):
     words = command(tmp_path / "mirrored")
     with processes(tmp_path, [words], [TWO_CPUS + WORKER + RUN], [None]) as (process,):
         assert process.wait(timeout=300) == 0
-    np.testing.assert_allclose(losses(tmp_path / "mirrored"), losses(alone), atol=1e-4)
+    np.testing.assert_allclose(
+        losses_of(tmp_path / "mirrored"), losses_of(alone), atol=1e-4
+    )
 
 
 @pytest.mark.slow
@@ -227,13 +231,13 @@ def test_a_death_is_said_and_the_checkpoint_is_used(alone, command, tmp_path, ca
     assert code == 1 and seconds < LIMIT
     assert "start all workers again" in stderr.splitlines()[-1]
     assert "Traceback" not in stderr
-    before = losses(tmp_path / "run")
+    before = losses_of(tmp_path / "run")
     assert len(before) == 1
     assert here(words) == 0
     assert "epoch 2:" in (said := capsys.readouterr().out) and "epoch 1:" not in said
-    after = losses(tmp_path / "run")
+    after = losses_of(tmp_path / "run")
     np.testing.assert_array_equal(after[:1], before)
-    np.testing.assert_allclose(after, losses(alone), atol=1e-4)
+    np.testing.assert_allclose(after, losses_of(alone), atol=1e-4)
 
 
 @pytest.mark.long
@@ -245,14 +249,14 @@ def test_a_pair_goes_on_after_a_death(alone, command, tmp_path, victim, how):
     print(f"{how} of worker {victim}: the other ended after {seconds:.1f} s")
     assert code == 1 and seconds < LIMIT
     assert "start all workers again" in stderr.splitlines()[-1]
-    assert len(losses(tmp_path / "run")) == 1
+    assert len(losses_of(tmp_path / "run")) == 1
     codes, outputs = run_pair(tmp_path, words)
     assert codes == [0, 0]
     assert "epoch 1:" not in outputs[0]
     assert weights_line(outputs[0]) == weights_line(outputs[1])
-    np.testing.assert_allclose(losses(tmp_path / "run"), losses(alone), atol=1e-4)
+    np.testing.assert_allclose(losses_of(tmp_path / "run"), losses_of(alone), atol=1e-4)
     ended, expected = (
-        training.load(out / "model.keras").get_weights()
+        networks.load_model(out / "model.keras").get_weights()
         for out in (tmp_path / "run", alone)
     )
     for one, other in zip(ended, expected, strict=True):

@@ -9,7 +9,17 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from utils import environment, fcn, pet_records, pets, training, vgg16
+from utils import (
+    batching,
+    environment,
+    fcn,
+    losses,
+    networks,
+    pet_records,
+    pets,
+    training,
+    vgg16,
+)
 
 WIDE = vgg16.BLOCKS
 pytestmark = pytest.mark.usefixtures("thin")
@@ -41,7 +51,7 @@ def test_cross_entropy_is_the_mean_over_pixels_that_count():
         for place in np.ndindex(mask.shape)
         if mask[place] != 255
     ]
-    loss = training.cross_entropy(mask, logits)
+    loss = losses.cross_entropy(mask, logits)
     assert float(loss) == pytest.approx(np.mean(terms), rel=1e-6)
 
 
@@ -53,10 +63,10 @@ def test_dice_is_the_overlap_of_each_class():
         1 - (2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1)
         for p, t in zip(probabilities.T, truth.T, strict=True)
     ]
-    assert float(training.dice(mask, logits)) == pytest.approx(np.mean(expected))
+    assert float(losses.dice(mask, logits)) == pytest.approx(np.mean(expected))
 
 
-@pytest.mark.parametrize("loss", [training.cross_entropy, training.dice])
+@pytest.mark.parametrize("loss", [losses.cross_entropy, losses.dice])
 def test_void_changes_neither_loss_nor_gradient(loss):
     mask, logits = batch()
     other = np.where((mask == 255)[..., None], 7 - 3 * logits, logits)
@@ -73,7 +83,7 @@ def test_void_changes_neither_loss_nor_gradient(loss):
     np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("loss", [training.cross_entropy, training.dice])
+@pytest.mark.parametrize("loss", [losses.cross_entropy, losses.dice])
 def test_nothing_but_void_has_no_gradient(loss):
     logits = tf.Variable(batch()[1])
     with tf.GradientTape() as tape:
@@ -85,10 +95,10 @@ def test_nothing_but_void_has_no_gradient(loss):
 @pytest.mark.parametrize("unknown", [3, -1, 254])
 def test_unknown_id_is_refused(unknown):
     mask, _ = batch()
-    assert training.check_mask(mask, 3) is mask
+    assert losses.check_mask(mask, 3) is mask
     mask[0, 0, 0] = unknown
     with pytest.raises(ValueError, match=f"holds the id {unknown}, but") as caught:
-        training.check_mask(mask, 3)
+        losses.check_mask(mask, 3)
     assert "\n" not in str(caught.value)
     model = fcn.build("32s", 3, **SLIM)
     data = tf.data.Dataset.from_tensors((np.zeros((2, 6, 7, 3), np.float32), mask))
@@ -107,22 +117,22 @@ def arrays(count=5):
 
 def test_arrays_are_seen_once_an_epoch_in_an_order_of_seed_and_epoch():
     images, masks = arrays()
-    batches = training.Batches(images, masks, batch_size=2, seed=3)
+    batches = batching.Batches(images, masks, batch_size=2, shuffle=True, seed=3)
     orders = []
     for epoch in (0, 1, 0):
-        batches.epoch = epoch
+        batches.plan.epoch = epoch
         pairs = [batches[number] for number in range(len(batches))]
         seen = np.concatenate([image for image, _ in pairs])
         order = [int(np.argmax((images == one).all((1, 2, 3)))) for one in seen]
         np.testing.assert_array_equal(
             np.concatenate([mask for _, mask in pairs]), masks[order]
         )
-        names = [n for b in range(len(batches)) for n in batches.names(epoch, b)]
+        names = [n for b in range(len(batches)) for n in batches.plan.names(epoch, b)]
         assert names == [f"photo {number}" for number in order]
         orders.append(order)
     assert orders[0] == orders[2] != orders[1]
     assert sorted(orders[0]) == list(range(5)) and len(pairs[-1][0]) == 1
-    in_order = training.Batches(images, masks)
+    in_order = batching.Batches(images, masks)
     np.testing.assert_array_equal(in_order[0][1], masks)
 
 
@@ -196,8 +206,8 @@ def test_heads_on_stored_features_are_the_whole_network(variant, data):
     model = fcn.build(variant, 3, **SLIM)
     training.freeze(model, (1, 2, 3, 4, 5))
     frozen = [w.numpy() for w in model.weights if w.path.startswith("block")]
-    features = training.backbone_features(model, data)
-    heads = training.heads(model)
+    features = networks.backbone_features(model, data)
+    heads = networks.heads(model)
     history = training.fit(heads, features.batch(4), epochs=4, verbose=0)
     assert history["loss"][-1] < history["loss"][0]
     assert 0 <= history["mean_iou"][-1] <= 1
@@ -253,12 +263,12 @@ def test_save_leaves_the_optimiser_out_and_load_brings_the_same_back(
     model = fcn.build("16s", 3, **SLIM)
     training.freeze(model, (1, 2, 3, 4, 5))
     training.fit(model, data, epochs=1, verbose=0)
-    training.save(model, tmp_path / "models" / "m.keras")
+    networks.save_model(model, tmp_path / "models" / "m.keras")
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["m.keras"]
     size = (tmp_path / "models" / "m.keras").stat().st_size
     assert size < 4.2 * model.count_params()
     image = next(iter(data))[0]
-    loaded = training.load(tmp_path / "models" / "m.keras")
+    loaded = networks.load_model(tmp_path / "models" / "m.keras")
     np.testing.assert_allclose(loaded(image), model(image), rtol=1e-5, atol=1e-6)
 
 
@@ -274,19 +284,19 @@ def test_trained_keeps_each_stage_and_trains_none_twice(folder, data, monkeypatc
 
     monkeypatch.setattr(training, "fit", counting)
     small = {"image_size": 32, "epochs": 1}
-    first = training.trained("16s", folder, **small)
+    first = networks.trained_fcn("16s", folder, **small)
     assert fcn.variant_of(first) == "16s"
     assert len(fits) == 2
-    again = training.trained("16s", folder, **small)
-    coarse = training.trained("32s", folder, **small)
+    again = networks.trained_fcn("16s", folder, **small)
+    coarse = networks.trained_fcn("32s", folder, **small)
     assert len(fits) == 2
     assert fcn.variant_of(coarse) == "32s"
     image = next(iter(data))[0]
     np.testing.assert_allclose(again(image), first(image), rtol=1e-5, atol=1e-6)
-    training.trained("16s", folder, task="species", **small)
+    networks.trained_fcn("16s", folder, task="species", **small)
     assert len(fits) == 4
     with pytest.raises(ValueError, match="Variant '8' is unknown"):
-        training.trained("8", folder)
+        networks.trained_fcn("8", folder)
 
 
 @pytest.mark.slow
@@ -304,16 +314,16 @@ def test_trained_knows_a_data_set_by_its_content(tmp_path, monkeypatch):
     for image in (here / "images").iterdir():
         os.utime(image, (1, 1))
     monkeypatch.chdir(tmp_path / "here")
-    training.trained("32s", "pets", **small)
-    training.trained("32s", there, **small)
+    networks.trained_fcn("32s", "pets", **small)
+    networks.trained_fcn("32s", there, **small)
     assert len(fits) == 1
     # One mask of the other folder changes; both are called by the same relative name.
     mask = min((there / "annotations" / "trimaps").iterdir())
     Image.fromarray(official_folder.trimap(7)).save(mask)
     monkeypatch.chdir(tmp_path / "there")
-    training.trained("32s", "pets", **small)
+    networks.trained_fcn("32s", "pets", **small)
     assert len(fits) == 2
-    training.trained("32s", here, **small)
+    networks.trained_fcn("32s", here, **small)
     assert len(fits) == 2
 
 
@@ -331,10 +341,11 @@ def test_trained_fine_tunes_everything_on_a_gpu(folder, data, monkeypatch):
         return history
 
     monkeypatch.setattr(training, "fit", watched)
-    model = training.trained("16s", folder, image_size=32, epochs=3)
+    model = networks.trained_fcn("16s", folder, image_size=32, epochs=3)
     assert [fcn.variant_of(one) for one, _, _ in seen] == ["32s", "16s"]
     network, train, before = seen[-1]
-    assert train.passes.augment and train.passes.shuffle
+    plan = batching.plan_of(train)
+    assert plan.augment and plan.shuffle
     names = [w.path for w in network.weights]
     moved = dict(zip(names, before, strict=True))
     for weight in network.trainable_weights:

@@ -28,7 +28,7 @@ import numpy as np
 import tensorflow as tf
 
 from tools import probe as probes
-from utils import environment, metrics, pets, photos, predict, training
+from utils import environment, metrics, networks, pets, photos, predict
 
 NEEDS = {
     "savedmodel": (),
@@ -220,7 +220,7 @@ def compare(arguments: argparse.Namespace) -> list[str]:
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     reference = arguments.out / "keras.keras"
-    training.save(model, reference)
+    networks.save_model(model, reference)
     files = {"keras": reference}
     for form in arguments.formats:
         files[form] = export(model, form, arguments.out, calibration)

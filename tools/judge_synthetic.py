@@ -19,7 +19,7 @@ from scipy import ndimage
 from sklearn.ensemble import RandomForestClassifier
 
 from tools import probe as probes
-from utils import environment, metrics, pets, training
+from utils import environment, metrics, networks, pets, training
 
 TASKS = ("trimap", "species")
 STRIDES = (32, 16, 8)
@@ -82,7 +82,9 @@ def reduced_truth(task: str, size: int, stride: int, data_dir: str) -> dict[str,
 
 def frozen_network(task: str, size: int) -> dict[str, float]:
     """Score FCN's three outputs, their heads trained on a frozen backbone."""
-    model = training.trained("at_once", "synthetic_pets", task=task, image_size=size)
+    model = networks.trained_fcn(
+        "at_once", "synthetic_pets", task=task, image_size=size
+    )
     test = pets.load("synthetic_pets", "test", task=task, image_size=size)
     scores = training.evaluate(model, test)
     return {name: round(score["mean_iou"], 4) for name, score in scores.items()}
@@ -97,7 +99,7 @@ def probe(table: dict) -> dict[str, str]:
         probes.made_data() as folder,
         probes.watching(folder, "trimap") as seen,
     ):
-        training.trained("at_once", folder, image_size=probes.SIZE)
+        networks.trained_fcn("at_once", folder, image_size=probes.SIZE)
     return seen[0] | {
         "pixels inputs": probes.words(probes.moments(told[None])),
         "pictures inputs": probes.pictures("test"),

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from utils import environment, fcn, hardware, pets, training
+from utils import batching, environment, fcn, networks, pets, training
 
 STAGES = ("32s", "16s", "8s")
 ORDER = (*STAGES, "32s_control", "16s_control")
@@ -39,7 +39,7 @@ class Clock(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         logs["seconds"] = time.perf_counter() - self.started[0]
         logs["cpu_seconds"] = time.process_time() - self.started[1]
-        logs["peak_memory_gb"] = hardware.peak_memory()
+        logs["peak_memory_gb"] = environment.peak_memory()
 
 
 class Run:
@@ -77,10 +77,10 @@ class Run:
             model = start()
             history = self.fit(name, model, epochs, seed)
             environment.write_json(path.with_suffix(".json"), history)
-            training.save(model, path)
+            networks.save_model(model, path)
         shutil.rmtree(self.checkpoints(name), ignore_errors=True)
         # Also when it was trained just now: so a resumed run cannot differ.
-        return training.load(path)
+        return networks.load_model(path)
 
     def checkpoints(self, name: str) -> pathlib.Path:
         return self.folder / f"{name}_checkpoints"
@@ -92,12 +92,12 @@ class Run:
             training.freeze(model, (1, 2, 3, 4, 5))
             started = time.perf_counter()
             # What the frozen backbone says is the same in all stages.
-            self.features = self.features or training.backbone_features(model, photos)
+            self.features = self.features or networks.backbone_features(model, photos)
             first = time.perf_counter() - started
             batches = self.features.shuffle(len(self.features), seed).batch(
                 self.arguments.batch_size
             )
-            model = training.heads(model)
+            model = networks.heads(model)
             history = training.fit(model, batches, callbacks=[Clock()], **options)
             history["seconds"][0] += first
             return history
@@ -117,7 +117,7 @@ class Run:
         scored = {name: training.evaluate(m, test) for name, m in models.items()}
         units = ("seconds", "cpu_seconds", "photos_per_s", "peak_memory_gb")
         parts = {"test": scored} | {unit: {} for unit in units}
-        count = len(self.photos(0).passes.file_names)
+        count = len(batching.plan_of(self.photos(0)).photo_names)
         for name, figures in scored.items():
             print(f"seed {self.seed}: {name} test mean IoU {figures['mean_iou']:.4f}")
             history = json.loads((self.folder / f"{name}.json").read_text())
@@ -147,7 +147,7 @@ def controls(run: Run) -> dict[str, keras.Model]:
     return {
         f"{name}_control": run.stage(
             f"{name}_control",
-            functools.partial(fcn.copied, models[name]),
+            functools.partial(fcn.clone, models[name]),
             sum(epochs[number:]),
         )
         for number, name in enumerate(STAGES[:2], start=1)

@@ -30,7 +30,7 @@ import skimage.data
 import tensorflow as tf
 
 from tools import probe, recipe
-from utils import environment, hardware, pets, plots, predict, training
+from utils import environment, networks, pets, plots, predict
 
 
 def describe(dataset: str) -> tuple[str, str]:
@@ -150,8 +150,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--no-control", dest="control", action="store_false")
     parser.add_argument(
         "--precision",
-        default=hardware.precision_policy(),
-        choices=hardware.POLICIES,
+        default=environment.precision_policy(),
+        choices=environment.POLICIES,
         help="by the hardware, unless given",
     )
     parser.add_argument("--resume", action="store_true", help="go on where it stopped")
@@ -226,9 +226,9 @@ def publish(folder: pathlib.Path, first: int, arguments: argparse.Namespace) -> 
     """Write the first seed's networks once more, as files that know how to be used."""
     names = pets.CLASS_NAMES[arguments.task]
     for stage in recipe.STAGES:
-        model = training.load(folder / f"seed{first}" / f"{stage}.keras")
+        model = networks.load_model(folder / f"seed{first}" / f"{stage}.keras")
         model = predict.remember(model, arguments.image_size, names)
-        training.save(model, folder / f"{stage}.keras")
+        networks.save_model(model, folder / f"{stage}.keras")
 
 
 def reproduce(arguments: argparse.Namespace) -> list[str]:

@@ -35,7 +35,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from utils import environment, fcn, pets, training
+from utils import batching, environment, fcn, losses, networks, pets, training
 
 PATIENCE = 600  # seconds to wait for all workers at the start
 LOST = (  # what TensorFlow raises, depending on what it was doing
@@ -150,7 +150,7 @@ def step_of(strategy: tf.distribute.Strategy, model: keras.Model, optimizer):
         images, masks = part
         with tf.GradientTape() as tape:
             outputs = tf.nest.flatten(model(images, training=True))
-            loss = tf.add_n([training.cross_entropy(masks, x) for x in outputs])
+            loss = tf.add_n([losses.cross_entropy(masks, x) for x in outputs])
             loss *= num_valid(masks) / valid  # from the part's mean to its share
         variables = model.trainable_variables
         gradients = tape.gradient(loss, variables)  # Keras adds them up over devices
@@ -237,7 +237,7 @@ def set_up(arguments: argparse.Namespace, workers: list[str], worker: int):
     }
     settings["dataset"] = pathlib.Path(arguments.dataset).name
     settings["steps"] = len(dataset)
-    names = "\n".join(dataset.passes.file_names)
+    names = "\n".join(batching.plan_of(dataset).photo_names)
     settings["photos"] = hashlib.sha256(names.encode()).hexdigest()[:16]
     done = restored(arguments.out, settings, model=model, optimizer=optimizer)
     if not agree(strategy, f"{settings} {int(done.epoch)}"):
@@ -252,13 +252,13 @@ def train(strategy, dataset, done, arguments: argparse.Namespace, chief: bool) -
     """Train from where the checkpoint stands to the end, and save the network."""
     step = step_of(strategy, done.model, done.optimizer)
     for epoch in range(int(done.epoch), arguments.epochs):
-        pets.set_epoch(dataset, epoch)
+        batching.plan_of(dataset).epoch = epoch
         losses = []
         for images, masks in dataset:
             batch = parts(strategy, images, masks, arguments.batch_size)
             losses.append(float(step(batch, tf.maximum(num_valid(masks), 1))))
             if not np.isfinite(losses[-1]):  # all workers see the same
-                names = pets.file_names(dataset, epoch, len(losses) - 1)
+                names = batching.plan_of(dataset).names(epoch, len(losses) - 1)
                 raise FloatingPointError(
                     f"the loss is {losses[-1]} in epoch {epoch + 1}, batch "
                     f"{len(losses)}, files: {', '.join(names)}: look at these photos."
@@ -272,7 +272,7 @@ def train(strategy, dataset, done, arguments: argparse.Namespace, chief: bool) -
     digest = hashlib.sha256(b"".join(w.tobytes() for w in done.model.get_weights()))
     print(f"weights {digest.hexdigest()}", flush=True)
     if chief:
-        training.save(done.model, arguments.out / "model.keras")
+        networks.save_model(done.model, arguments.out / "model.keras")
     # Nobody leaves before the chief has saved: it would take that for a death.
     if not agree(strategy, digest.hexdigest()):
         raise RuntimeError("the workers ended with different weights")

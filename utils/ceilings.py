@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from utils import training
+from utils import losses
 
 MISFIT = (
     "Masks of shape {shape} do not hold whole cells of {stride} pixels; give (B, H, W) "
@@ -85,8 +85,8 @@ def fitted(
     def step():
         with tf.GradientTape() as tape:
             logits = tf.image.resize(cells.value, (height, width))  # (B, H, W, C)
-            loss = training.cross_entropy(mask, logits, ignore_class)
-            loss += training.dice(mask, logits, ignore_class)
+            loss = losses.cross_entropy(mask, logits, ignore_class)
+            loss += losses.dice(mask, logits, ignore_class)
         optimizer.apply([tape.gradient(loss, cells.value)], [cells])
 
     for _ in range(steps):

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -16,24 +17,32 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CACHE = ROOT / "data" / "cache"
+POLICIES = ("float32", "mixed_float16", "mixed_bfloat16")
 
 
-def gpus() -> list[str]:
-    """Name the GPUs that Keras's backend sees."""
+def gpus() -> list[tuple[str, tuple[int, int]]]:
+    """Return name and compute capability of the GPUs that Keras's backend sees."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
 
         found = tf.config.list_physical_devices("GPU")
         details = map(tf.config.experimental.get_device_details, found)
-        return [one.get("device_name", "GPU") for one in details]
+        return [
+            (one.get("device_name", "GPU"), one.get("compute_capability") or (0, 0))
+            for one in details
+        ]
     if backend == "jax":
         import jax
 
-        return [one.device_kind for one in jax.devices() if one.platform == "gpu"]
-    import torch
+        found = [one for one in jax.devices() if one.platform == "gpu"]
+        capable = (one.compute_capability.partition(".") for one in found)
+        capable = [(int(major), int(minor)) for major, _, minor in capable]
+        return list(zip([one.device_kind for one in found], capable, strict=True))
+    from torch import cuda
 
-    return [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
+    numbers = range(cuda.device_count())
+    return [(cuda.get_device_name(n), cuda.get_device_capability(n)) for n in numbers]
 
 
 def on_gpu() -> bool:
@@ -43,7 +52,7 @@ def on_gpu() -> bool:
 
 def device_name() -> str:
     """Name the device that computes, for example `CPU, 2 cores`."""
-    found = gpus()
+    found = [name for name, _ in gpus()]
     if not found:
         return f"CPU, {os.cpu_count()} cores"
     return found[0] if len(found) == 1 else f"{len(found)} x {found[0]}"
@@ -196,3 +205,63 @@ def command() -> str:
     words = [word.replace(f"{ROOT.parent}/", "../") for word in sys.argv[1:]]
     module = pathlib.Path(sys.argv[0]).resolve().relative_to(ROOT).with_suffix("")
     return " ".join(["python -m", ".".join(module.parts), *words])
+
+
+def precision_policy() -> str:
+    """Choose Keras's dtype policy by what the first GPU has units for.
+
+    Returns:
+        `mixed_bfloat16` from compute capability 8.0, `mixed_float16` from 7.0, else
+        `float32`.
+    """
+    capability = max((capability for _, capability in gpus()[:1]), default=(0, 0))
+    if capability >= (8, 0):
+        return "mixed_bfloat16"
+    return "mixed_float16" if capability >= (7, 0) else "float32"
+
+
+def strategy():
+    """Return what spreads batches over all GPUs of this machine, under TensorFlow.
+
+    Returns:
+        `MirroredStrategy` where there is more than one, else TensorFlow's default.
+    """
+    import tensorflow as tf
+
+    several = len(tf.config.list_physical_devices("GPU")) > 1
+    return tf.distribute.MirroredStrategy() if several else tf.distribute.get_strategy()
+
+
+def peak_memory() -> float:
+    """Return the most memory this process has held so far, in gigabytes.
+
+    On a GPU its memory, else the machine's.
+    """
+    if on_gpu():
+        return _peak_of_gpu() / 1e9
+    if sys.platform == "win32":
+        return float("nan")  # Windows does not tell without another package
+    status = pathlib.Path("/proc/self/status")
+    held = status.is_file() and re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+    if held:  # Linux, where getrusage begins with the parent's peak
+        return int(held[1]) * 1024 / 1e9
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
+def _peak_of_gpu() -> int:
+    """Return the most bytes of the first GPU that were in use."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    if backend == "jax":
+        import jax
+
+        return jax.devices()[0].memory_stats()["peak_bytes_in_use"]
+    from torch import cuda
+
+    return cuda.max_memory_allocated()

@@ -61,6 +61,26 @@ class PadEdges(layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="learn_fcn")
+class Upsampling(layers.Conv2DTranspose):
+    """A transposed convolution that knows whether its kernel was built to be learned.
+
+    `trainable` does not tell: a learned one may be frozen for a while.
+
+    Args:
+        learned: whether the kernel is trained.
+        kwargs: as for `keras.layers.Conv2DTranspose`.
+    """
+
+    def __init__(self, *, learned: bool, **kwargs):
+        super().__init__(**{"trainable": learned, **kwargs})
+        self.learned = learned
+
+    def get_config(self) -> dict:
+        """Return what `from_config` needs."""
+        return super().get_config() | {"learned": self.learned}
+
+
+@keras.saving.register_keras_serializable(package="learn_fcn")
 class CropToImage(layers.Layer):
     """Cuts a map to the height and width of an image, at the lower and right edge."""
 
@@ -120,7 +140,12 @@ def build(
     if weights == "imagenet":
         # These fc6 and fc7 were trained on pool5 as it comes: no rescaling between.
         features = _fully_connected(pooled["pool5"], fc_units, fc_kernel, dropout)
-        _fill_all(keras.Model(image, features))
+        loaded = vgg16.load_imagenet_weights(keras.Model(image, features))
+        if {"fc6", "fc7"} & set(loaded.unfilled):
+            raise ValueError(
+                f"The weights from {loaded.origin} have none for fc6 and fc7; build "
+                'with weights="imagenet_convolutions" to train new ones.'
+            )
     else:
         if weights == "imagenet_convolutions":
             vgg16.load_imagenet_weights(backbone)
@@ -164,19 +189,19 @@ def grow(model: keras.Model) -> keras.Model:
         raise ValueError(
             f"There is no finer variant than {model.name!r}; grow a 32s or a 16s."
         )
-    copy = copied(model)
-    learned = copy.get_layer(f"up{coarse[:-1]}").trainable
-    if coarse == "32s":
-        scores, skip, stride = copy.get_layer("score_fc7").output, "pool4", 16
-    else:
-        scores, skip, stride = copy.get_layer("fused_pool4").output, "pool3", 8
-    source = "fc7" if skip == "pool4" else "pool4"
+    copy = clone(model)
+    learned = copy.get_layer(f"up{coarse[:-1]}").learned
+    last, source, skip, stride = {
+        "32s": ("score_fc7", "fc7", "pool4", 16),
+        "16s": ("fused_pool4", "pool4", "pool3", 8),
+    }[coarse]
+    scores = copy.get_layer(last).output
     scores = _fused(scores, source, copy, skip, learned)
     logits = _to_image(scores, stride, copy.input, learned)
     return keras.Model(copy.input, logits, name=f"fcn_{FINER[coarse]}")
 
 
-def copied(model: keras.Model) -> keras.Model:
+def clone(model: keras.Model) -> keras.Model:
     """Return an independent copy of a network, not compiled."""
     bare = keras.Model(model.input, model.output, name=model.name)
     copy = keras.models.clone_model(bare)
@@ -220,13 +245,13 @@ def upsample(
     segmentation, CVPR 2015, section 3.3.
     """
     kernel = surgery.bilinear_kernel(factor, scores.shape[-1])
-    enlarge = layers.Conv2DTranspose(
-        scores.shape[-1],
-        2 * factor,
+    enlarge = Upsampling(
+        learned=learned,
+        filters=scores.shape[-1],
+        kernel_size=2 * factor,
         strides=factor,
         padding="same",
         use_bias=False,
-        trainable=learned,
         dtype="float32",
         name=name,
     )
@@ -236,37 +261,23 @@ def upsample(
     return layers.Cropping2D(factor, dtype="float32", name=f"{name}_crop")(scores)
 
 
-def _fully_connected(
-    x: keras.KerasTensor, units: int, kernel: int, dropout: float
-) -> keras.KerasTensor:
+def _fully_connected(pool5, units: int, kernel: int, dropout: float):
     """Apply the classifier's two hidden layers as convolutions: (B, H, W, units)."""
+    options = {"activation": "relu", "kernel_initializer": "he_normal"}
+    x = pool5
     for name, side in (("fc6", kernel), ("fc7", 1)):
-        x = layers.Conv2D(
-            units,
-            side,
-            padding="same",
-            activation="relu",
-            kernel_initializer="he_normal",
-            name=name,
-        )(x)
+        x = layers.Conv2D(units, side, padding="same", name=name, **options)(x)
         x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
     return x
 
 
-def _score(
-    features: keras.KerasTensor, num_classes: int, source: str
-) -> keras.KerasTensor:
+def _score(features, num_classes: int, source: str):
     """Score every position, zero at first, in float32 under any policy."""
-    return layers.Conv2D(
-        num_classes,
-        1,
-        kernel_initializer="zeros",
-        dtype="float32",
-        name=f"score_{source}",
-    )(features)
+    options = {"kernel_initializer": "zeros", "dtype": "float32"}
+    return layers.Conv2D(num_classes, 1, name=f"score_{source}", **options)(features)
 
 
-def _rescaled(backbone: keras.Model, source: str) -> keras.KerasTensor:
+def _rescaled(backbone: keras.Model, source: str):
     """Divide the output of a pooling layer by its spread under the weights in use."""
     pool = backbone.get_layer(f"block{source[-1]}_pool").output
     normalised = any("_bn" in layer.name for layer in backbone.layers)
@@ -275,48 +286,29 @@ def _rescaled(backbone: keras.Model, source: str) -> keras.KerasTensor:
     return layers.Rescaling(1 / spread, name=f"{source}_rescaled")(pool)
 
 
-def _fused(
-    scores: keras.KerasTensor,
-    source: str,
-    backbone: keras.Model,
-    skip: str,
-    learned: bool,
-) -> keras.KerasTensor:
+def _fused(scores, source: str, backbone: keras.Model, skip: str, learned: bool):
     """Enlarge scores twofold and add those of a skip, which start at zero."""
     upsampled = upsample(scores, 2, f"up2_{source}", learned)
     skipped = _score(_rescaled(backbone, skip), scores.shape[-1], skip)
     return layers.Add(dtype="float32", name=f"fused_{skip}")([upsampled, skipped])
 
 
-def _to_image(
-    scores: keras.KerasTensor, stride: int, image: keras.KerasTensor, learned: bool
-) -> keras.KerasTensor:
+def _to_image(scores, stride: int, image, learned: bool):
     """Enlarge scores to the image's size: (B, H, W, C)."""
     logits = upsample(scores, stride, f"up{stride}", learned)
     return CropToImage(dtype="float32", name=f"s{stride}")([logits, image])
 
 
-def _fill_all(model: keras.Model) -> None:
-    """Load ImageNet weights, fc6 and fc7 included."""
-    loaded = vgg16.load_imagenet_weights(model)
-    if {"fc6", "fc7"} & set(loaded.unfilled):
-        raise ValueError(
-            f"The weights from {loaded.origin} have none for fc6 and fc7; build with "
-            'weights="imagenet_convolutions" to train new ones.'
-        )
-
-
-def _check(
-    variant: str,
-    num_classes: int,
-    fc_units: int,
-    fc_kernel: int,
-    upsampling: str,
-    weights: str | None,
-) -> None:
+def _check(variant, num_classes, fc_units, fc_kernel, upsampling, weights) -> None:
     """Refuse arguments of `build` that cannot work, in one sentence each."""
-    if variant not in VARIANTS:
-        raise ValueError(f"Variant {variant!r} is unknown; take one of {VARIANTS}.")
+    known = ("imagenet", "imagenet_convolutions", None)
+    for name, value, choices in (
+        ("Variant", variant, VARIANTS),
+        ("Upsampling", upsampling, ("bilinear", "learned")),
+        ("Weights", weights, known),
+    ):
+        if value not in choices:
+            raise ValueError(f"{name} {value!r} is unknown; take one of {choices}.")
     if num_classes < 2:
         raise ValueError(
             f"num_classes is {num_classes}; segmentation needs at least 2, the "
@@ -326,15 +318,6 @@ def _check(
         raise ValueError(
             f"fc_units is {fc_units} and fc_kernel {fc_kernel}; take at least 1 unit "
             "and an odd kernel."
-        )
-    if upsampling not in ("bilinear", "learned"):
-        raise ValueError(
-            f"Upsampling {upsampling!r} is unknown; take 'bilinear' or 'learned'."
-        )
-    if weights not in ("imagenet", "imagenet_convolutions", None):
-        raise ValueError(
-            f"Weights {weights!r} are unknown; take 'imagenet', "
-            "'imagenet_convolutions' or None."
         )
     if weights == "imagenet" and (fc_units, fc_kernel) != (4096, 7):
         raise ValueError(

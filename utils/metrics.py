@@ -173,8 +173,12 @@ class SegmentationMetrics(keras.metrics.Metric):
         self.confusion.assign_add(batch)
 
     def result(self) -> dict[str, keras.KerasTensor]:
-        """Return `scores` of everything counted since the last reset."""
-        return scores(self.confusion)
+        """Return the scalars of `scores`, of everything counted since the last reset.
+
+        `scores(metric.confusion)` has the values per class too.
+        """
+        found = scores(self.confusion)
+        return {name: value for name, value in found.items() if len(value.shape) == 0}
 
     def get_config(self) -> dict:
         """Return what `from_config` needs."""
@@ -200,17 +204,3 @@ def outline_distance(mask: np.ndarray) -> np.ndarray:
         if not inside.all():
             distance[inside] = ndimage.distance_transform_edt(inside)[inside]
     return distance
-
-
-def boundary_band(mask: np.ndarray, width: float, ignore_class: int = 255):
-    """Keep the part of a mask that lies near an outline, for boundary-band IoU.
-
-    Args:
-        mask: class ids (H, W).
-        width: how many pixels from the outline still count.
-        ignore_class: what the rest of the mask becomes.
-
-    Returns:
-        The mask with everything farther away set to ignore_class.
-    """
-    return np.where(outline_distance(mask) <= width, mask, ignore_class)

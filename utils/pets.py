@@ -14,10 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from data.oxford_pets_folder.breeds import BREEDS
-from utils import augment as augmentation
+from utils import batching
 from utils import pet_records as records
 
-VOID = augmentation.VOID
+VOID = batching.VOID
 CLASS_NAMES = {
     "trimap": ("pet", "background", "border"),
     "species": ("background", "cat", "dog"),
@@ -80,65 +80,18 @@ def _check(split: str, on_error: str, **least: tuple[int, int]) -> None:
             )
 
 
-class _Passes:
-    """The plan of each pass over a split: which photos when, and their random numbers.
-
-    Everything follows from (seed, epoch) and, for the random numbers, the photo's
-    place in the split. Passes count themselves; `set_epoch` sets the count.
-    """
-
-    def __init__(
-        self,
-        file_names: np.ndarray,
-        batch_size: int,
-        augment: bool,
-        shuffle: bool,
-        seed: int,
-    ):
-        self.file_names, self.count = file_names, len(file_names)
-        self.batch_size = batch_size
-        self.augment, self.shuffle, self.seed = augment, shuffle, seed
-        self.epoch = 0
-
-    def order(self, epoch: int) -> np.ndarray:
-        """Return the places (count,) in the split in the order of one pass."""
-        places = np.arange(self.count)
-        if self.shuffle:
-            places = np.random.default_rng([self.seed, epoch, 0]).permutation(places)
-        return places
-
-    def names(self, epoch: int, batch: int) -> list[str]:
-        """Name the photos of one batch of one pass."""
-        first = batch * self.batch_size
-        return self.file_names[
-            self.order(epoch)[first : first + self.batch_size]
-        ].tolist()
-
-    def __call__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield (places (B,), random numbers (B, NUM_DRAWS)) for one pass."""
-        epoch, self.epoch = self.epoch, self.epoch + 1
-        order = self.order(epoch)
-        draws = np.zeros((self.count, augmentation.NUM_DRAWS), np.float32)
-        if self.augment:
-            generator = np.random.default_rng([self.seed, epoch, 1])
-            draws = generator.random(draws.shape, np.float32)
-        for start in range(0, self.count, self.batch_size):
-            places = order[start : start + self.batch_size]
-            yield places, draws[places]
-
-
 def _batches(
+    finish: Callable,
     dataset: str | os.PathLike,
     split: str,
-    finish: Callable,
     *,
-    image_size: int,
-    batch_size: int,
-    augment: bool,
-    shuffle: bool,
-    seed: int,
-    on_error: str,
-    data_dir: str | os.PathLike | None,
+    image_size: int = 224,
+    batch_size: int = 16,
+    augment: bool = False,
+    shuffle: bool = False,
+    seed: int = 0,
+    on_error: str = "stop",
+    data_dir: str | os.PathLike | None = None,
 ) -> tf.data.Dataset:
     """Return batches of `finish(images, trimaps, species, breeds)`."""
     _check(
@@ -151,13 +104,19 @@ def _batches(
     path = records.prepared_path(dataset, data_dir, on_error)
     known = records.split_of(path, split)
     resized = records.fits(known.count, image_size)
-    passes = _Passes(known.file_names, batch_size, augment, shuffle, seed)
+    plan = batching.Plan(known.file_names, batch_size, shuffle, augment, seed)
+
+    def numbers() -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (epoch, places (B,)) for one pass over the photos."""
+        epoch, plan.epoch = plan.epoch, plan.epoch + 1
+        for batch in range(len(plan)):
+            yield epoch, plan.places(epoch, batch)
 
     with tf.device("CPU:0"):  # a GPU has better things to hold
         images, masks = records.stored(path, split, image_size)
         species, breeds = tf.constant(known.species), tf.constant(known.label)
 
-        def read(places, draws):
+        def read(epoch, places):
             image, mask = tf.gather(images, places), tf.gather(masks, places)
             if not resized:
                 image, mask = tf.map_fn(
@@ -165,79 +124,22 @@ def _batches(
                     (image, mask),
                     fn_output_signature=(tf.uint8, tf.uint8),
                 )
-            if augment:
-                image, mask = augmentation.augment(image, mask, draws)
-            image = tf.ensure_shape(
-                tf.cast(image, tf.float32), (None, image_size, image_size, 3)
+            image, mask = tf.numpy_function(
+                plan.changed, (image, mask, epoch, places), (tf.float32, tf.uint8)
             )
-            mask = tf.ensure_shape(mask, (None, image_size, image_size))
+            image.set_shape((None, image_size, image_size, 3))
+            mask.set_shape((None, image_size, image_size))
             return finish(
                 image, mask, tf.gather(species, places), tf.gather(breeds, places)
             )
 
-        batches = (
-            tf.data.Dataset.from_generator(
-                passes,
-                output_signature=(
-                    tf.TensorSpec((None,), tf.int64),
-                    tf.TensorSpec((None, augmentation.NUM_DRAWS), tf.float32),
-                ),
-            )
-            .map(read, num_parallel_calls=records.PARALLEL_CALLS)
-            .apply(
-                tf.data.experimental.assert_cardinality(-(-known.count // batch_size))
-            )
-            .prefetch(2)
-        )
-    batches = records.untuned(batches)
-    batches.passes = passes
-    return batches
-
-
-def set_epoch(dataset: tf.data.Dataset, epoch: int) -> None:
-    """Make the next pass over `dataset` the pass number `epoch`, counted from 0.
-
-    Each pass draws its order and augmentation from (seed, epoch) and counts one on, so
-    nothing is needed for a run from start to end. A run that goes on after a stop sets
-    the epoch it starts with and sees the photos it would have seen.
-
-    Args:
-        dataset: as `load` or `load_classification` returned it, not a dataset derived
-            from it (a derived one follows the original).
-        epoch: from 0 up.
-
-    Raises:
-        ValueError: the data set does not come from here.
-    """
-    _passes(dataset).epoch = epoch
-
-
-def file_names(dataset: tf.data.Dataset, epoch: int, batch: int) -> list[str]:
-    """Name the photos of one batch.
-
-    Args:
-        dataset: as `load` or `load_classification` returned it.
-        epoch: which pass, from 0 up.
-        batch: which batch of it, from 0 up.
-
-    Raises:
-        ValueError: the data set does not come from here.
-    """
-    return _passes(dataset).names(epoch, batch)
-
-
-def counts_passes(dataset: tf.data.Dataset) -> bool:
-    """Return whether `set_epoch` and `file_names` know this data set."""
-    return isinstance(getattr(dataset, "passes", None), _Passes)
-
-
-def _passes(dataset: tf.data.Dataset) -> _Passes:
-    if not counts_passes(dataset):
-        raise ValueError(
-            "this data set does not count its passes: give what load() returned, "
-            "before any further map, take or prefetch."
-        )
-    return dataset.passes
+        signature = tf.TensorSpec((), tf.int64), tf.TensorSpec((None,), tf.int64)
+        photos = tf.data.Dataset.from_generator(numbers, output_signature=signature)
+        photos = photos.map(read, num_parallel_calls=records.PARALLEL_CALLS)
+        known_length = tf.data.experimental.assert_cardinality(len(plan))
+        photos = records.untuned(photos.apply(known_length).prefetch(2))
+    batching.set_plan(photos, plan)
+    return photos
 
 
 def load(
@@ -258,7 +160,7 @@ def load(
     Photos are decoded and resized once and stay in memory (224 px: 0.2 MB each; a split
     over 2 GB stays encoded and is decoded at every pass). The same arguments give the
     same batches, bit for bit, on any number of cores; every pass has its own order and
-    augmentation, drawn from (seed, epoch): see `set_epoch`.
+    augmentation, drawn from (seed, epoch): `batching.plan_of` tells them.
 
     Args:
         dataset: `"oxford_iiit_pet"`, `"synthetic_pets"` or the path of a folder in the
@@ -269,7 +171,7 @@ def load(
             `"species"` and `"foreground"`.
         image_size: side of the square photos, in pixels.
         batch_size: photos in a batch; the last batch holds the rest.
-        augment: change each photo at random, and its mask with it (`utils.augment`);
+        augment: change each photo at random, and its mask with it (`utils.batching`);
             what lies outside the photo is `VOID`.
         shuffle: another order in each pass.
         seed: a whole number from 0 up.
@@ -289,12 +191,12 @@ def load(
     """
     table = class_table(task)
     return _batches(
-        dataset,
-        split,
-        lambda images, trimaps, species, breeds: (
+        lambda images, trimaps, species, _: (
             images,
             to_classes(trimaps, species, table),
         ),
+        dataset,
+        split,
         image_size=image_size,
         batch_size=batch_size,
         augment=augment,
@@ -306,22 +208,16 @@ def load(
 
 
 def load_classification(
-    dataset: str | os.PathLike,
-    split: str,
-    *,
-    label: str = "species",
-    image_size: int = 224,
-    batch_size: int = 16,
-    augment: bool = False,
-    shuffle: bool = False,
-    seed: int = 0,
-    on_error: str = "stop",
-    data_dir: str | os.PathLike | None = None,
+    dataset: str | os.PathLike, split: str, *, label: str = "species", **options
 ) -> tf.data.Dataset:
     """Load photos and what is on them in batches.
 
-    `label` is `"species"` (0 cat, 1 dog) or `"breed"` (0 to 36 in the Oxford set), see
-    `LABEL_NAMES`. All other arguments are those of `load`.
+    Args:
+        dataset: as for `load`.
+        split: as for `load`.
+        label: `"species"` (0 cat, 1 dog) or `"breed"` (0 to 36 in the Oxford set), see
+            `LABEL_NAMES`.
+        options: `image_size` and all that follow it in `load`.
 
     Returns:
         Batches of images (B, image_size, image_size, 3) float32 RGB 0..255 and labels
@@ -331,23 +227,16 @@ def load_classification(
         ValueError, FileNotFoundError, ConnectionError, OSError: as for `load`.
     """
     if label not in LABEL_NAMES:
-        raise ValueError(
-            f"unknown label {label!r}: choose one of {', '.join(LABEL_NAMES)}."
-        )
+        known = ", ".join(LABEL_NAMES)
+        raise ValueError(f"unknown label {label!r}: choose one of {known}.")
     return _batches(
-        dataset,
-        split,
-        lambda images, trimaps, species, breeds: (
+        lambda images, _, species, breeds: (
             images,
             species if label == "species" else breeds,
         ),
-        image_size=image_size,
-        batch_size=batch_size,
-        augment=augment,
-        shuffle=shuffle,
-        seed=seed,
-        on_error=on_error,
-        data_dir=data_dir,
+        dataset,
+        split,
+        **options,
     )
 
 

@@ -25,7 +25,7 @@ from keras import layers
 from PIL import Image
 from tqdm import tqdm
 
-from utils import environment, photos, training
+from utils import environment, networks, photos
 
 
 @keras.saving.register_keras_serializable(package="learn_fcn")
@@ -97,7 +97,7 @@ def load(path: str | os.PathLike) -> keras.Model:
     """Read a network from a `.keras` file, in safe mode: no code is taken from it.
 
     Args:
-        path: a file that `training.save` or `keras.Model.save` wrote.
+        path: a file that `networks.save_model` or `keras.Model.save` wrote.
 
     Raises:
         ValueError: when there is no such file, or it is not a network for
@@ -107,7 +107,7 @@ def load(path: str | os.PathLike) -> keras.Model:
     if path.suffix != ".keras" or not path.is_file():
         raise ValueError(f"{path} is not a .keras file; name one that a training left.")
     try:
-        model = training.load(path)
+        model = networks.load_model(path)
     except Exception as error:  # whatever a damaged archive makes of Keras
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ValueError(

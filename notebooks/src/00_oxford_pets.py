@@ -36,7 +36,7 @@ import numpy as np
 import tensorflow as tf
 from matplotlib.colors import ListedColormap
 
-from utils import augment, environment, pets, plots
+from utils import batching, environment, pets, plots
 
 # %% tags=["preview"]
 plots.picture(
@@ -346,9 +346,9 @@ image = tf.image.resize(first["image"], (IMAGE_SIZE, IMAGE_SIZE))[None]
 mask = tf.image.resize(
     first["mask"][None, ..., None], (IMAGE_SIZE, IMAGE_SIZE), "nearest"
 )
-draws = np.random.default_rng(SEED).random((6, augment.NUM_DRAWS), "float32")
+draws = np.random.default_rng(SEED).random((6, batching.NUM_DRAWS), "float32")
 repeated = tf.repeat(image, 6, axis=0), tf.repeat(mask[..., 0], 6, axis=0)
-varied, varied_masks = augment.augment(*repeated, draws)  # (6, H, W, 3), (6, H, W)
+varied, varied_masks = batching.augment(*repeated, draws)  # (6, H, W, 3), (6, H, W)
 
 # %%
 figure, axes = plots.grid(2, 6, size=1.5)

@@ -38,8 +38,8 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
-from utils import environment, fcn, imagenet, metrics, pets, plots, surgery, training
-from utils import vgg16
+from utils import environment, fcn, imagenet, metrics, networks, pets, plots
+from utils import surgery, training, vgg16
 
 # %% tags=["preview"]
 plots.picture(
@@ -398,7 +398,7 @@ assert abs(cross_entropy(masks, untrained) - np.log(3)) < 1e-4
 # thousand will not help, and you have found your bug in seconds instead of hours.
 #
 # Freeze the backbone for it. Then what it says about a photo never changes: compute that
-# once, keep it, and train what comes after. `training.heads` is that rest of the network,
+# once, keep it, and train what comes after. `networks.heads` is that rest of the network,
 # **sharing** its layers. No copy: what it learns, the network has learned.
 #
 # (The sixteen are validation photos. That is allowed once: this network is thrown away
@@ -407,7 +407,7 @@ assert abs(cross_entropy(masks, untrained) - np.log(3)) < 1e-4
 # %%
 training.freeze(model, (1, 2, 3, 4, 5))
 batch = tf.data.Dataset.from_tensors((images, masks))
-features = training.backbone_features(model, batch).batch(len(images))
+features = networks.backbone_features(model, batch).batch(len(images))
 pools, _ = next(iter(features))
 print("pool3, pool4, pool5:", *(pool.shape for pool in pools))
 
@@ -416,7 +416,7 @@ print("pool3, pool4, pool5:", *(pool.shape for pool in pools))
 # CPU (notebook 06 has the figures). So it is on with a GPU only, as Keras itself has it.
 
 # %%
-rest = training.heads(model)
+rest = networks.heads(model)
 rest.compile(keras.optimizers.AdamW(3e-3), loss=cross_entropy, jit_compile=ON_GPU)
 rest.fit(features.repeat(60), shuffle=False, verbose=0)
 print(f"loss {rest.evaluate(features, verbose=0):.3f} after 60 steps")
@@ -427,7 +427,7 @@ print(f"loss {rest.evaluate(features, verbose=0):.3f} after 60 steps")
 # %%
 score = metrics.SegmentationMetrics(len(NAMES))
 score.update_state(masks, model.predict(images, verbose=0))
-learned = score.result()
+learned = metrics.scores(score.confusion)
 print({k: f"{v:.2f}" for k, v in zip(NAMES, learned["iou"].numpy(), strict=True)})
 print(f"mean IoU {learned['mean_iou']:.3f}")
 assert learned["mean_iou"] > 0.5, "the network cannot even learn one batch"
@@ -472,11 +472,11 @@ held_out = validation
 if not ON_GPU:
     training.freeze(model, (1, 2, 3, 4, 5))
     train, held_out = (
-        training.backbone_features(model, batches) for batches in (train, validation)
+        networks.backbone_features(model, batches) for batches in (train, validation)
     )
     train = train.shuffle(len(train), seed=SEED).batch(BATCH_SIZE)
     held_out = held_out.batch(BATCH_SIZE)
-trainable = model if ON_GPU else training.heads(model)
+trainable = model if ON_GPU else networks.heads(model)
 trained = sum(ops.size(w) for w in trainable.trainable_weights)
 print(f"{len(train)} steps an epoch, {trained:,} weights to train")
 

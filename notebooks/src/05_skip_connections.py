@@ -38,7 +38,7 @@ import skimage.data
 import tensorflow as tf
 from keras import layers, ops
 
-from utils import environment, fcn, metrics, pets, plots, training, vgg16
+from utils import environment, fcn, metrics, networks, pets, plots, training, vgg16
 
 # %% tags=["preview"]
 plots.picture(
@@ -208,7 +208,7 @@ images, masks = next(iter(validation))  # (B, H, W, 3), (B, H, W)
 held_out = validation
 if not ON_GPU:
     train, held_out = (
-        training.backbone_features(fcn32s, batches) for batches in (train, validation)
+        networks.backbone_features(fcn32s, batches) for batches in (train, validation)
     )
     train = train.shuffle(len(train), seed=SEED).batch(BATCH_SIZE)
     held_out = held_out.batch(BATCH_SIZE)
@@ -219,7 +219,7 @@ def train_network(model, train, validation, epochs, frozen):
     """Train a network, or only what follows its backbone; return its history."""
     if frozen:
         training.freeze(model, (1, 2, 3, 4, 5))
-        model = training.heads(model)
+        model = networks.heads(model)
     return training.fit(model, train, epochs=epochs, validation=validation, verbose=0)
 
 
@@ -406,7 +406,7 @@ SCORES = ("score_fc7", "score_pool4", "score_pool3")
 
 def only(model, name):
     """Return a copy of an 8s in which one score layer speaks, the others are zero."""
-    copy = fcn.copied(model)
+    copy = fcn.clone(model)
     for other in set(SCORES) - {name}:
         layer = copy.get_layer(other)
         layer.set_weights([np.zeros_like(w) for w in layer.get_weights()])

@@ -42,8 +42,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from utils import callbacks, environment, fcn, hardware, pet_records, pets, plots
-from utils import training
+from utils import environment, fcn, losses, networks, pet_records, pets
+from utils import plots, training
 
 # %% tags=["preview"]
 plots.picture(
@@ -105,7 +105,7 @@ for dtype in (tf.float32, tf.float16, tf.bfloat16):
 # from 7.0, else float32. (Keras calls the mixtures `mixed_bfloat16` and `mixed_float16`.)
 
 # %%
-policy = hardware.precision_policy()
+policy = environment.precision_policy()
 print(f"{environment.device_name()}: {policy}")
 for example in dict.fromkeys(("mixed_bfloat16", policy)):
     keras.config.set_dtype_policy(example)
@@ -148,11 +148,12 @@ features = keras.Model(large.input, [layer.output for layer in large.layers])
 shapes = features.compute_output_shape((1, 224, 224, 3))  # of every layer's output
 per_photo = 4 * sum(np.prod(shape[1:]) for shape in shapes)
 print(f"{fixed / 1e9:.2f} GB fixed, and {per_photo / 1e9:.2f} GB a photo of 224 px")
+del large, features  # half a gigabyte
 
 # %% [markdown]
 # **Predict**: in a step of 16 photos, which is larger, the fixed part or the features?
 #
-# `hardware.training_memory` does these sums for any network, and adds what exists for a
+# `networks.training_memory` does these sums for any network, and adds what exists for a
 # moment only, where that is largest. Here for both heads, in 32 and in 16 bits, with 1, 4,
 # 16 and 32 photos of 224 pixels:
 
@@ -162,7 +163,7 @@ for precision in ("float32", "mixed_bfloat16"):
     for units, kernel in ((4096, 7), (512, 1)):
         network = fcn.build("8s", 3, fc_units=units, fc_kernel=kernel, weights=None)
         sizes = [
-            hardware.training_memory(network, 224, batch)["total"]
+            networks.training_memory(network, 224, batch)["total"]
             for batch in (1, 4, 16, 32)
         ]
         print(
@@ -182,11 +183,11 @@ keras.config.set_dtype_policy(policy)
 
 # %%
 slim = fcn.build("8s", 3, fc_units=512, fc_kernel=1, weights=None)
-before = hardware.training_memory(slim, 224, 16)["activations"]
+before = networks.training_memory(slim, 224, 16)["activations"]
 training.freeze(slim, (1, 2))
-after = hardware.training_memory(slim, 224, 16)["activations"]
+after = networks.training_memory(slim, 224, 16)["activations"]
 print(f"features of 16 photos: {before:.2f} GB, with blocks 1 and 2 frozen {after:.2f}")
-del large, features, network, slim
+del network, slim
 
 # %% [markdown]
 # A prediction is worth what a measurement says of it. `benchmarks/memory.py` trains three
@@ -232,7 +233,7 @@ print(f"the pipeline makes {speed:.0f} photos a second, augmented and shuffled")
 
 # %%
 batch = next(iter(train))
-model.compile(training.AdamW(1e-4), loss=training.cross_entropy, jit_compile=ON_GPU)
+model.compile(training.AdamW(1e-4), loss=losses.cross_entropy, jit_compile=ON_GPU)
 model.train_on_batch(*batch)  # the first one traces
 started = time.perf_counter()
 model.train_on_batch(*batch)
@@ -331,7 +332,7 @@ held_out, examples = validation, train
 if not ON_GPU:
     plain = pets.load(DATASET, "train", image_size=IMAGE_SIZE, batch_size=16)
     examples, held_out = (
-        training.backbone_features(model, batches) for batches in (plain, validation)
+        networks.backbone_features(model, batches) for batches in (plain, validation)
     )
     examples = examples.shuffle(len(examples), seed=SEED).batch(BATCH_SIZE)
     held_out = held_out.batch(BATCH_SIZE)
@@ -342,7 +343,7 @@ def trainable(network):
     if ON_GPU:
         return network
     training.freeze(network, (1, 2, 3, 4, 5))
-    return training.heads(network)
+    return networks.heads(network)
 
 
 # %% [markdown]
@@ -355,17 +356,17 @@ OPTIMIZERS = {
 }
 RATES = (1e-4, 1e-3, 3e-3, 1e-2, 1e-1)
 start = fcn.build("8s", len(NAMES), **OPTIONS)
-losses = {name: [] for name in OPTIMIZERS}
+after_one_epoch = {name: [] for name in OPTIMIZERS}
 for name, rate in itertools.product(OPTIMIZERS, RATES):
-    network = trainable(fcn.copied(start))
+    network = trainable(fcn.clone(start))
     optimizer = OPTIMIZERS[name](rate)
-    network.compile(optimizer, loss=training.cross_entropy, jit_compile=ON_GPU)
+    network.compile(optimizer, loss=losses.cross_entropy, jit_compile=ON_GPU)
     network.fit(examples, epochs=1, shuffle=False, verbose=0)
-    losses[name].append(network.evaluate(held_out, verbose=0))
+    after_one_epoch[name].append(network.evaluate(held_out, verbose=0))
 
 # %%
 figure, (axis,) = plots.curves((7, 3))
-for name, values in losses.items():
+for name, values in after_one_epoch.items():
     axis.semilogx(RATES, np.minimum(values, 2.5), "o-", label=name)
     print(
         f"{name:8}", *(f"{r:g}: {v:.2f} " for r, v in zip(RATES, values, strict=True))
@@ -395,8 +396,9 @@ def dice(mask, logits, ignore_class=255):
     """Measure how little predicted probabilities and truth overlap, class by class."""
     mask = ops.cast(mask, "int32")
     valid = ops.cast(mask != ignore_class, logits.dtype)[..., None]  # (B, H, W, 1)
-    # An id out of range has an all-zero row here, so void does too.
-    truth = ops.one_hot(mask, logits.shape[-1], dtype=logits.dtype) * valid
+    # Void becomes class 0 only so that it has a row, which is then set to zero.
+    ids = ops.where(mask != ignore_class, mask, 0)
+    truth = ops.one_hot(ids, logits.shape[-1], dtype=logits.dtype) * valid
     predicted = ops.softmax(logits) * valid  # (B, H, W, C)
     both = ops.sum(truth * predicted, axis=(0, 1, 2))  # (C,)
     either = ops.sum(truth, axis=(0, 1, 2)) + ops.sum(predicted, axis=(0, 1, 2))
@@ -413,7 +415,7 @@ strip = np.zeros((1, 100, 8), "int32")  # (B, H, W), all background
 strip[:, 50] = 1  # but for one row
 blind = np.float32(np.where(strip[..., None] >= 0, [3, -3], 0))  # (B, H, W, 2)
 seeing = np.float32(np.where(strip[..., None] == 1, [-3, 3], [3, -3]))
-for name, loss in (("cross-entropy", training.cross_entropy), ("Dice", dice)):
+for name, loss in (("cross-entropy", losses.cross_entropy), ("Dice", dice)):
     values = float(loss(strip, blind)), float(loss(strip, seeing))
     print(f"{name:13} blind {values[0]:.3f}, seeing {values[1]:.3f}")
 
@@ -426,7 +428,7 @@ for name, loss in (("cross-entropy", training.cross_entropy), ("Dice", dice)):
 found = {}
 for weight in (0.0, 1.0):
     keras.utils.set_random_seed(SEED)
-    network = fcn.copied(start)
+    network = fcn.clone(start)
     training.fit(trainable(network), examples, epochs=3, dice_weight=weight, verbose=0)
     found[weight] = training.evaluate(network, validation)
     ious = zip(NAMES, found[weight]["iou"], strict=True)
@@ -457,8 +459,27 @@ plots.show(figure, "The rate climbs for 20 steps, then falls along half a cosine
 # and not on the loss (a network can grow more certain of its errors while its masks get
 # better). Afterwards the *best* epoch's weights come back, not the last one's.
 #
-# TensorBoard gets the curves and, each epoch, photo, truth and prediction side by side (see
-# them with `tensorboard --logdir FOLDER`):
+# Keras's callback for TensorBoard draws the curves. One of our own adds a picture each
+# epoch: photo, truth and prediction side by side. (See both with
+# `tensorboard --logdir FOLDER`.)
+
+
+# %%
+class Pictures(keras.callbacks.Callback):
+    """Writes photo, truth and prediction of four photos for TensorBoard."""
+
+    def __init__(self, folder, network):
+        super().__init__()
+        self.writer = tf.summary.create_file_writer(str(folder / "pictures"))
+        self.network = network
+
+    def on_epoch_end(self, epoch, logs=None):
+        predicted = self.network.predict_on_batch(images[:4]).argmax(-1)  # (4, H, W)
+        colored = [plots.colored(ids, NAMES) for ids in (masks[:4], predicted)]
+        panels = np.concatenate([plots.photo(images[:4]), *colored], axis=2)
+        with self.writer.as_default(epoch):  # panels: (4, H, 3 W, 3)
+            tf.summary.image("photo, truth, prediction", panels, max_outputs=4)
+
 
 # %%
 logs = pathlib.Path(tempfile.mkdtemp())
@@ -470,7 +491,8 @@ def watchers(stage, network):
         keras.callbacks.EarlyStopping(
             "val_mean_iou", mode="max", patience=4, restore_best_weights=True
         ),
-        callbacks.TensorBoard(logs / stage, images[:4], masks[:4], NAMES, network),
+        keras.callbacks.TensorBoard(logs / stage, write_graph=False),
+        Pictures(logs / stage, network),
     ]
 
 
@@ -495,7 +517,7 @@ for stage, epochs in zip(("32s", "16s", "8s"), EPOCHS, strict=True):
         callbacks=watchers(stage, network),
         verbose=0,
     )
-    networks[stage] = fcn.copied(network)
+    networks[stage] = fcn.clone(network)
     best = max(history[stage]["val_mean_iou"])
     print(f"{stage:3} best validation mean IoU {best:.3f}")
 
@@ -604,9 +626,9 @@ assert difference <= (1e-3 if ON_GPU else 0)
 # One line, around what makes a network, spreads each batch over all GPUs of the machine:
 
 # %%
-with hardware.strategy().scope():  # MirroredStrategy where there are several
+with environment.strategy().scope():  # MirroredStrategy where there are several
     spread_out = fcn.build("8s", len(NAMES), **OPTIONS)
-print(type(hardware.strategy()).__name__, spread_out.name)
+print(type(environment.strategy()).__name__, spread_out.name)
 
 # %% [markdown]
 # `training.fit` stays as it is; `fcn.grow` makes a network, so it belongs under such a line

@@ -33,7 +33,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from utils import environment, metrics, pets, plots, predict, training
+from utils import environment, losses, metrics, networks, pets, plots, predict
 from utils.metrics import outline_distance
 
 # %% tags=["preview"]
@@ -136,7 +136,7 @@ for name, value in paper_metrics(confusion).items():
 
 # %%
 networks = {
-    name: training.trained(name, DATASET, image_size=IMAGE_SIZE, seed=SEED)
+    name: networks.trained_fcn(name, DATASET, image_size=IMAGE_SIZE, seed=SEED)
     for name in ("32s", "16s", "8s")
 }
 test = pets.load(DATASET, "test", image_size=IMAGE_SIZE)
@@ -213,7 +213,7 @@ for name in ("32s", "16s", "8s"):
 
 # %%
 SPECIES = pets.CLASS_NAMES["species"]
-species_32s = training.trained(
+species_32s = networks.trained_fcn(
     "32s", DATASET, task="species", image_size=IMAGE_SIZE, seed=SEED
 )
 by_species = pets.load(DATASET, "test", task="species", image_size=IMAGE_SIZE)
@@ -370,8 +370,8 @@ def fitted(mask, stride, num_classes, ignore_class=255, *, steps=100):
     def step():
         with tf.GradientTape() as tape:
             logits = tf.image.resize(cells.value, (height, width))  # (B, H, W, C)
-            loss = training.cross_entropy(mask, logits, ignore_class)
-            loss += training.dice(mask, logits, ignore_class)
+            loss = losses.cross_entropy(mask, logits, ignore_class)
+            loss += losses.dice(mask, logits, ignore_class)
         optimizer.apply([tape.gradient(loss, cells.value)], [cells])
 
     for _ in range(steps):

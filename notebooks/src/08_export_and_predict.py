@@ -45,7 +45,7 @@ import tensorflow as tf
 from keras import layers
 from PIL import Image, ImageOps
 
-from utils import environment, metrics, pets, photos, plots, predict, training
+from utils import environment, metrics, networks, pets, photos, plots, predict
 
 # %% tags=["preview"]
 plots.picture(
@@ -66,7 +66,7 @@ SEED = 0  # the one seed
 # %%
 print(environment.prepare(SEED))
 NAMES = pets.CLASS_NAMES["trimap"]
-model = training.trained("8s", DATASET, image_size=IMAGE_SIZE, seed=SEED)
+model = networks.trained_fcn("8s", DATASET, image_size=IMAGE_SIZE, seed=SEED)
 examples = pets.load_examples(DATASET, "validation").take(PHOTOS)
 examples = list(examples.as_numpy_iterator())
 print(
@@ -317,7 +317,7 @@ for name, row in real["mean_iou"].items():
 
 # %%
 complete = predict.remember(model, IMAGE_SIZE, NAMES)
-training.save(complete, folder / "pets.keras")
+networks.save_model(complete, folder / "pets.keras")
 loaded = predict.load(folder / "pets.keras")
 known = predict.trained_on(loaded)
 print(known.image_size, known.class_names)

@@ -36,7 +36,8 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
-from utils import environment, fcn, metrics, pets, plots, surgery, training, vgg16
+from utils import environment, fcn, losses, metrics, networks, pets, plots, surgery
+from utils import vgg16
 
 # %% tags=["preview"]
 plots.picture(
@@ -104,7 +105,7 @@ def load(split, count):
     """Return images (N, H, W, 3), masks (N, H, W) and the features pool3, 4, 5."""
     data = pets.load(DATASET, split, image_size=IMAGE_SIZE).take(count // 16)
     images = np.concatenate([batch for batch, _ in data])
-    features = training.backbone_features(backbone, data).batch(count)
+    features = networks.backbone_features(backbone, data).batch(count)
     pools, masks = next(iter(features))
     return images, masks.numpy(), [np.float32(pool) for pool in pools]
 
@@ -150,7 +151,7 @@ def build_head(enlarge=fcn.upsample, activation=None, loudness=(1, 1), coarse=Fa
 KEPT = {}
 
 
-def trained(ids=masks, loss=training.cross_entropy, **options):
+def trained(ids=masks, loss=losses.cross_entropy, **options):
     """Train a head and return it with its losses; the same one is not trained twice."""
     chosen = inspect.signature(build_head).bind(**options)
     chosen.apply_defaults()
@@ -190,10 +191,10 @@ def show_row(panels, alt):
 
 
 # %%
-healthy, losses = trained()
+healthy, per_epoch = trained()
 cages = {"healthy": drawn(healthy)}  # what each network draws: (N, H, W)
 iou = mean_iou(cages["healthy"])
-print(f"healthy: loss {losses[0]:.2f} to {losses[-1]:.2f}, mean IoU {iou:.3f}")
+print(f"healthy: loss {per_epoch[0]:.2f} to {per_epoch[-1]:.2f}, mean IoU {iou:.3f}")
 pairs = zip(cages["healthy"], new_masks, strict=True)
 shown = int(np.argmax([mean_iou(*pair) for pair in pairs]))  # its best photo
 
@@ -276,13 +277,13 @@ zeros = np.zeros((*masks.shape, 3), "float32")  # (N, H, W, C)
 for bug in (True, False):
     ids = masks + 1 if bug else masks  # wrong: 1, 2, 3; right: 0, 1, 2
     try:
-        loss = float(training.cross_entropy(ids, zeros))
+        loss = float(losses.cross_entropy(ids, zeros))
     except tf.errors.InvalidArgumentError as error:
         loss = np.nan
         print(re.search(r"Received a label value.*?\)", str(error))[0])
     print(f"{bug=!s:5}: loss {loss:.4f}")
     assert np.isfinite(loss) != bug
-    assert (ids.max() < len(NAMES)) != bug  # the test, in words: training.check_mask
+    assert (ids.max() < len(NAMES)) != bug  # the test, in words: losses.check_mask
 
 
 # %%
@@ -293,10 +294,10 @@ def one_hot_loss(ids, logits):
 
 for bug in (True, False):
     name = "labels from 1" if bug else "healthy"
-    head, losses = trained(masks + 1 if bug else masks, loss=one_hot_loss)
+    head, per_epoch = trained(masks + 1 if bug else masks, loss=one_hot_loss)
     cages[name] = drawn(head)
     share = np.mean(cages[name] == 0)
-    print(f"{name}: loss {losses[-1]:.2f}, pixels called pet {share:.1%}")
+    print(f"{name}: loss {per_epoch[-1]:.2f}, pixels called pet {share:.1%}")
     assert (share < 0.01) == bug
 
 # %% [markdown]
@@ -596,11 +597,11 @@ plots.show(figure, alt, photo=True)
 # %%
 for bug in (True, False):
     activation = "relu" if bug else None  # wrong and right
-    head, losses = trained(activation=activation)
-    print(f"{activation}: loss {losses[0]:.4f} to {losses[-1]:.4f}")
+    head, per_epoch = trained(activation=activation)
+    print(f"{activation}: loss {per_epoch[0]:.4f} to {per_epoch[-1]:.4f}")
     moved = np.any(head.get_layer("score_pool3").get_weights()[0])
     assert moved != bug  # the test: training moves the score layers
-    assert (abs(losses[-1] - np.log(3)) < 1e-4) == bug
+    assert (abs(per_epoch[-1] - np.log(3)) < 1e-4) == bug
 
 # %% [markdown]
 # <a id="softmax-twice"></a>
@@ -762,14 +763,14 @@ assert mean_iou(cages["quiet skips"]) < middle
 
 # %%
 for bug in (True, False):
-    finished = fcn.copied(fcn32s)
-    base = finished if bug else fcn.copied(finished)  # wrong and right
+    finished = fcn.clone(fcn32s)
+    base = finished if bug else fcn.clone(finished)  # wrong and right
     pool4 = layers.Rescaling(1 / spread["pool4"])(base.inputs[1])
     skip = layers.Conv2D(3, 1, kernel_initializer="zeros")(pool4)
     x = fcn.upsample(base.get_layer("score_fc7").output, 2, "up2")
     fcn16s = keras.Model(base.inputs, fcn.upsample(layers.Add()([x, skip]), 16, "up16"))
     optimizer = keras.optimizers.AdamW(RATE)
-    fcn16s.compile(optimizer, training.cross_entropy, jit_compile=False)
+    fcn16s.compile(optimizer, losses.cross_entropy, jit_compile=False)
     before = drawn(finished)
     fcn16s.fit(features, masks, batch_size=16, epochs=3, verbose=0)
     print(f"{bug=!s:5}: 32s {mean_iou(before):.3f}, after training the 16s", end="")

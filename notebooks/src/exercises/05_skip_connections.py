@@ -98,7 +98,7 @@ print(f"Right: {truth} of 32, and none of those but 224 gets a mask of its own h
 # - any size of photo gives logits of that size.
 #
 # The 8s' layers that you need are `block2_pool` and `fused_pool3`, its finest scores.
-# Use `fcn.copied`, `fcn.upsample` and `fcn.CropToImage`, and layers of Keras. (Random
+# Use `fcn.clone`, `fcn.upsample` and `fcn.CropToImage`, and layers of Keras. (Random
 # score layers stand in for trained ones, so that there is something to compare.)
 
 # %%
@@ -120,7 +120,7 @@ def grown_to_4s(fcn8s, cat):
 # %% tags=["solution"]
 def grown_to_4s(fcn8s, cat):
     """Return an FCN-4s that starts where this FCN-8s stands."""
-    copy = fcn.copied(fcn8s)
+    copy = fcn.clone(fcn8s)
     image, pool2 = (
         copy.input,
         copy.get_layer("block2_pool").output,
@@ -158,7 +158,7 @@ def grown_to_4s(fcn8s, cat):
 
 # %% tags=["wrong"]
 def grown_to_4s(fcn8s, cat):
-    copy = fcn.copied(fcn8s)
+    copy = fcn.clone(fcn8s)
     pool2 = copy.get_layer("block2_pool").output
     twice = fcn.upsample(copy.get_layer("fused_pool3").output, 2, name="up2_pool3")
     spread = float(np.std(keras.Model(copy.input, pool2)(cat)))
@@ -181,7 +181,7 @@ def grown_to_4s(fcn8s, cat):
 
 # %% tags=["wrong"]
 def grown_to_4s(fcn8s, cat):
-    copy = fcn.copied(fcn8s)
+    copy = fcn.clone(fcn8s)
     pool2 = copy.get_layer("block2_pool").output
     twice = fcn.upsample(copy.get_layer("fused_pool3").output, 2, name="up2_pool3")
     scores = layers.Conv2D(3, 1, kernel_initializer="zeros")(pool2)
@@ -191,7 +191,7 @@ def grown_to_4s(fcn8s, cat):
 
 # %% tags=["wrong"]
 def grown_to_4s(fcn8s, cat):
-    copy = fcn.copied(fcn8s)
+    copy = fcn.clone(fcn8s)
     pool2 = copy.get_layer("block2_pool").output
     twice = fcn.upsample(copy.get_layer("fused_pool3").output, 2, name="up2_pool3")
     spread = float(np.std(keras.Model(copy.input, pool2)(cat)))
@@ -204,7 +204,7 @@ def grown_to_4s(fcn8s, cat):
 
 # %% tags=["wrong"]
 def grown_to_4s(fcn8s, cat):
-    return fcn.copied(fcn8s)
+    return fcn.clone(fcn8s)
 
 
 # %% tags=["check"]
@@ -251,6 +251,6 @@ print(f"Right: an FCN-4s, with {new[0].count_params()} new weights.")
 # It is the page's recipe once more: copy, enlarge the finest scores by two, add the
 # scores of the next pooling, enlarge the rest of the way, crop. A skip that starts at
 # zero changes nothing at first, so training goes on from where the 8s stood. Layers,
-# unlike arrays, are shared when you build on them, hence `fcn.copied`. And the price is
+# unlike arrays, are shared when you build on them, hence `fcn.clone`. And the price is
 # 387 weights. Whether it buys anything is a question to your validation photos: see
 # page 05, section 9, before you believe a stage's advantage.

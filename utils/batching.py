@@ -1,0 +1,263 @@
+"""Batches of photos and masks: order and augmentation follow from (seed, epoch) alone.
+
+NumPy only, so that a `tf.data` pipeline and Keras's own `PyDataset` give the same.
+"""
+
+import math
+import weakref
+
+import keras
+import numpy as np
+
+VOID = 255  # what a mask holds where nothing is known
+NUM_DRAWS = 6  # random numbers a photo takes: flip, zoom, y, x, brightness, contrast
+
+MIN_ZOOM, MAX_ZOOM = 0.75, 1.5  # the photo's side over the frame's
+MAX_BRIGHTNESS = 25.0  # grey levels of 255, up or down
+MAX_CONTRAST = 0.2  # the spread about the photo's mean, times 0.8 to 1.2
+# Grey near ImageNet's mean colour (124, 116, 104): VGG16 subtracts that mean, so what
+# is unknown becomes nearly 0 in the network, as its own padding is.
+FILL = 116.0
+
+
+def windows(draws: np.ndarray) -> np.ndarray:
+    """Choose the part of each photo to show: a square window, half of them mirrored.
+
+    Zoom is drawn evenly on a logarithmic scale between `MIN_ZOOM` and `MAX_ZOOM`.
+    Above 1 the window lies anywhere inside the photo (a crop); below 1 the photo lies
+    anywhere inside the window.
+
+    Args:
+        draws: (B, 4) floats in [0, 1): flip, zoom, vertical and horizontal place.
+
+    Returns:
+        (B, 4) floats: y1, x1, y2, x2 in parts of the photo's height and width; a
+        mirrored window has x1 > x2.
+    """
+    flip, zoom, y, x = np.float64(draws).T
+    side = 1 / (MIN_ZOOM * (MAX_ZOOM / MIN_ZOOM) ** zoom)
+    top, left = y * (1 - side), x * (1 - side)  # both ends of the room there is
+    mirrored = flip < 0.5
+    first, last = np.where(mirrored, [left + side, left], [left, left + side])
+    return np.stack([top, first, top + side, last], axis=1)
+
+
+def crop(
+    images: np.ndarray, masks: np.ndarray, boxes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cut the windows out of photos and masks and bring them back to full size.
+
+    Photos are read between pixels (bilinear), masks at the nearest one, both at the
+    same places. Outside the photo the image is `FILL` and the mask `VOID`.
+
+    Args:
+        images: (B, H, W, 3) of any number type, 0..255.
+        masks: (B, H, W) of any integer type.
+        boxes: (B, 4) as `windows` returns them.
+
+    Returns:
+        Images (B, H, W, 3) float32 and masks (B, H, W) of the masks' own type.
+    """
+    photos = np.full(images.shape, FILL, np.float32)
+    ids = np.full_like(masks, VOID)
+    for number, (y1, x1, y2, x2) in enumerate(boxes):
+        image, mask, inside = np.float32(images[number]), masks[number], []
+        for axis, (start, end) in enumerate([(y1, y2), (x1, x2)]):
+            size = mask.shape[axis]
+            # Rounded: what is computed to lie a trace outside the frame is on it.
+            places = np.round(np.linspace(start, end, size) * (size - 1), 6)
+            known = (places >= 0) & (places <= size - 1)
+            inside.append(known)
+            image = _between(image, places[known], axis)
+            mask = mask.take(np.int64(places[known] + 0.5), axis)
+        where = np.ix_(*inside)
+        photos[number][where], ids[number][where] = image, mask
+    return photos, ids
+
+
+def _between(image: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
+    """Read an image (H, W, 3) at places between its rows (axis 0) or columns (1)."""
+    low = np.int64(places)
+    high = np.minimum(low + 1, image.shape[axis] - 1)
+    share = np.float32(places - low)
+    share = share[:, None, None] if axis == 0 else share[:, None]
+    near = image.take(low, axis)
+    return near + share * (image.take(high, axis) - near)
+
+
+def brightness(images: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Add up to `MAX_BRIGHTNESS` grey levels to each photo, or take them away.
+
+    Args:
+        images: (B, H, W, 3) float32, 0..255.
+        draws: (B,) floats in [0, 1); 0.5 changes nothing.
+
+    Returns:
+        (B, H, W, 3) float32, kept within 0..255.
+    """
+    shift = np.float32(MAX_BRIGHTNESS * (2 * draws - 1))
+    return np.clip(images + shift[:, None, None, None], 0, 255)
+
+
+def contrast(images: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Spread each photo's values about their mean by 1 plus or minus `MAX_CONTRAST`.
+
+    Args:
+        images: (B, H, W, 3) float32, 0..255.
+        draws: (B,) floats in [0, 1); 0.5 changes nothing.
+
+    Returns:
+        (B, H, W, 3) float32, kept within 0..255.
+    """
+    factor = np.float32(1 + MAX_CONTRAST * (2 * draws - 1))[:, None, None, None]
+    mean = images.reshape(len(images), -1).mean(1)[:, None, None, None]
+    return np.clip(mean + factor * (images - mean), 0, 255)
+
+
+def augment(
+    images: np.ndarray, masks: np.ndarray, draws: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Change light and window of each photo, and the window of its mask with it.
+
+    Light comes first: it is measured on the whole photo, and the fill stays `FILL`.
+
+    Args:
+        images: (B, H, W, 3) of any number type, 0..255.
+        masks: (B, H, W) of any integer type.
+        draws: (B, NUM_DRAWS) floats in [0, 1), a row a photo.
+
+    Returns:
+        Images (B, H, W, 3) float32, 0..255, and masks (B, H, W) of the masks' own type,
+        `VOID` where nothing is known.
+    """
+    images = contrast(brightness(np.float32(images), draws[:, 4]), draws[:, 5])
+    return crop(images, masks, windows(draws[:, :4]))
+
+
+class Plan:
+    """Which photos a batch holds, and the random numbers of their augmentation.
+
+    Both follow from (seed, epoch) and, the random numbers, from the photo's place in
+    the split: a run that goes on after a stop sees what it would have seen without.
+
+    Args:
+        names: of all photos (N,).
+        batch_size: photos in a batch; the last batch holds the rest.
+        shuffle: whether each epoch has an order of its own.
+        augment: whether photos are to be changed at random.
+        seed: a whole number from 0 up.
+
+    Attributes:
+        epoch: the epoch that comes next, from 0 up; set it to go on from there.
+    """
+
+    def __init__(self, names, batch_size: int, shuffle: bool, augment: bool, seed: int):
+        self.photo_names, self.batch_size = np.asarray(names), batch_size
+        self.shuffle, self.augment, self.seed = shuffle, augment, seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return math.ceil(len(self.photo_names) / self.batch_size)
+
+    def places(self, epoch: int, batch: int) -> np.ndarray:
+        """Return the places (B,) in the split of a batch's photos."""
+        order = np.arange(len(self.photo_names))
+        if self.shuffle:
+            order = np.random.default_rng([self.seed, epoch, 0]).permutation(order)
+        return order[batch * self.batch_size : (batch + 1) * self.batch_size]
+
+    def names(self, epoch: int, batch: int) -> list[str]:
+        """Name the photos of a batch."""
+        return self.photo_names[self.places(epoch, batch)].tolist()
+
+    def draws(self, epoch: int, places: np.ndarray) -> np.ndarray:
+        """Return the random numbers (B, NUM_DRAWS) of photos, float32 in [0, 1)."""
+        shape = len(self.photo_names), NUM_DRAWS
+        generator = np.random.default_rng([self.seed, epoch, 1])
+        return generator.random(shape, np.float32)[places]
+
+    def changed(self, images, masks, epoch: int, places: np.ndarray) -> tuple:
+        """Return a batch's images as float32, augmented if wanted, and its masks."""
+        if self.augment:
+            return augment(images, masks, self.draws(epoch, places))
+        return np.float32(images), masks
+
+
+_PLANS = weakref.WeakKeyDictionary()  # of data sets that know nothing of epochs
+
+
+def set_plan(dataset, plan: Plan) -> None:
+    """Let `plan_of` know the plan that a data set follows."""
+    _PLANS[dataset] = plan
+
+
+def plan_of(dataset) -> Plan | None:
+    """Return the plan of what `pets.load` returned, or of `Batches`; else None.
+
+    A data set derived from one of `pets.load`, by `take` for example, follows the plan
+    of the original but is not known here.
+    """
+    return getattr(dataset, "plan", None) or _PLANS.get(dataset)
+
+
+class Batches(keras.utils.PyDataset):
+    """Arrays as batches for `training.fit` and `keras.Model.fit`, on any backend.
+
+    Args:
+        images: (N, H, W, 3), RGB 0..255.
+        masks: class ids (N, H, W).
+        batch_size: photos in a batch; the last batch holds the rest.
+        shuffle: whether each epoch has an order of its own.
+        augment: whether photos are changed at random, and their masks with them.
+        seed: of order and augmentation.
+        names: of the photos (N,), for messages; numbered unless given.
+
+    Raises:
+        ValueError: arrays of other shapes or types, or of different length.
+    """
+
+    def __init__(
+        self,
+        images,
+        masks,
+        batch_size: int = 16,
+        *,
+        shuffle: bool = False,
+        augment: bool = False,
+        seed: int = 0,
+        names=None,
+    ):
+        super().__init__()
+        self.images, self.masks = np.asarray(images), np.asarray(masks)
+        shapes = self.images.shape, self.masks.shape
+        if len(shapes[0]) != 4 or shapes[0][3] != 3 or shapes[0][:3] != shapes[1]:
+            raise ValueError(
+                f"Images of shape {shapes[0]} and masks of shape {shapes[1]} do not "
+                "fit; give as many masks as images, (N, H, W, 3) and (N, H, W)."
+            )
+        if not np.issubdtype(self.masks.dtype, np.integer):
+            raise ValueError(
+                f"The masks are {self.masks.dtype}; give class ids as whole numbers."
+            )
+        if self.images.size and self.images.max() <= 1:
+            raise ValueError(
+                "The images lie within 0..1, but the networks here take 0..255; "
+                "multiply them by 255."
+            )
+        names = [f"photo {n}" for n in range(len(images))] if names is None else names
+        self.plan = Plan(names, batch_size, shuffle, augment, seed)
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self.plan)
+
+    def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return images (B, H, W, 3) float32 and masks (B, H, W) int32."""
+        places = self.plan.places(self.plan.epoch, batch)
+        images, masks = self.images[places], np.int32(self.masks[places])
+        return self.plan.changed(images, masks, self.plan.epoch, places)
+
+    def on_epoch_end(self) -> None:
+        """Go on to the next epoch's order and augmentation; Keras calls this."""
+        self.plan.epoch += 1

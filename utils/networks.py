@@ -1,0 +1,195 @@
+"""Networks as files, their heads alone, their memory, trained ones from the cache."""
+
+import os
+import pathlib
+
+import keras
+import numpy as np
+
+from utils import environment, fcn, training
+from utils.batching import VOID
+
+
+def save_model(model: keras.Model, path: str | os.PathLike) -> None:
+    """Write a model as `.keras`, without its optimiser, whole or not at all.
+
+    Raises:
+        OSError: when there is no room, or the folder cannot be written.
+    """
+    with environment.replacing(pathlib.Path(path)) as partial:
+        # A new model of the same layers leaves the optimiser out: twice its own size.
+        keras.Model(model.input, model.output, name=model.name).save(partial)
+
+
+def load_model(path: str | os.PathLike) -> keras.Model:
+    """Read a `.keras` file in safe mode: no code is taken from it."""
+    return keras.saving.load_model(path, compile=False, safe_mode=True)
+
+
+def heads(model: keras.Model) -> keras.Model:
+    """Return the part of a network behind the backbone; training it trains the network.
+
+    Args:
+        model: of `fcn.build`; the layers are shared, not copied.
+
+    Returns:
+        A model from the list of pool3, pool4 and pool5 to the same logits, but for the
+        whole padded image.
+    """
+    names = [f"s{s}" for s in (32, 16, 8) if f"s{s}" in {x.name for x in model.layers}]
+    logits = {n: model.get_layer(f"up{n[1:]}_crop").output for n in names}
+    pools = _pools(model)
+    if isinstance(model.output, dict):
+        return keras.Model(pools, logits)
+    # Keras 3.13 refuses inputs that lead nowhere, as pool3 and pool4 in a 32s.
+    output, *_ = keras.layers.Identity(autocast=False)([logits[names[0]], *pools])
+    return keras.Model(pools, output)
+
+
+def backbone_features(model: keras.Model, dataset):
+    """Compute what a frozen backbone says about every photo, once.
+
+    Args:
+        model: of `fcn.build`.
+        dataset: a `tf.data` data set of batches (images, masks), images of one size;
+            what is made of them is kept in memory, 0.3 MB for a photo of 160 px.
+
+    Returns:
+        A `tf.data` data set of examples, unbatched and in order: the inputs of `heads`,
+        and the mask, void where the padded image reaches beyond it.
+    """
+    import tensorflow as tf
+
+    from utils import pet_records
+
+    call = training.forward(keras.Model(model.input, _pools(model)))
+    parts = []
+    for images, masks in dataset:
+        # float16 keeps 3 digits, and halves the memory.
+        features = tuple(tf.cast(pool, tf.float16) for pool in call(images))
+        height, width = 32 * features[-1].shape[1], 32 * features[-1].shape[2]
+        beyond = [[0, 0], [0, height - masks.shape[1]], [0, width - masks.shape[2]]]
+        parts.append((features, tf.pad(masks, beyond, constant_values=VOID)))
+    joined = tf.nest.map_structure(lambda *arrays: tf.concat(arrays, 0), *parts)
+    return pet_records.untuned(tf.data.Dataset.from_tensor_slices(joined))
+
+
+def _pools(model: keras.Model) -> list[keras.KerasTensor]:
+    return [model.get_layer(f"block{block}_pool").output for block in (3, 4, 5)]
+
+
+def training_memory(
+    model: keras.Model, image_size: int, batch_size: int
+) -> dict[str, float]:
+    """Predict what a training step with Adam takes in memory.
+
+    Left out is the backend itself, and the work space its libraries choose.
+
+    Args:
+        model: of `fcn.build`; its layers' precision counts, and which are frozen.
+        image_size: side of the square photos, in pixels; a multiple of 32.
+        batch_size: photos in a step.
+
+    Returns:
+        Gigabytes (1e9 bytes) of `weights` (with the copies mixed precision computes
+        with), `gradients`, `optimizer`, `activations` (the features the way back
+        needs) and `passing` (what exists for a moment, where that is largest: Adam's
+        three intermediate results for a weight, the gradients behind and before a
+        layer), and their sum, `total`.
+    """
+    shapes = keras.Model(model.input, [layer.output for layer in model.layers])
+    sizes = shapes.compute_output_shape((batch_size, image_size, image_size, 3))
+    weights, maps, before = 0, [], 0
+    for layer, shape in zip(model.layers, sizes, strict=True):
+        wide = 4 if layer.compute_dtype == "float32" else 2  # bytes of a feature
+        weights += layer.count_params() * (4 if wide == 4 else 4 + wide)
+        size = wide * int(np.prod(shape))
+        # Of what lies before the first trained layer only its input is needed again.
+        if not maps and layer.trainable_weights:
+            maps.append(before)
+        if maps:
+            maps.append(size)
+        before = size
+    trained = [int(np.prod(w.shape)) for w in model.trainable_weights]
+    parts = {
+        "weights": weights,
+        "gradients": 4 * sum(trained),
+        "optimizer": 8 * sum(trained),
+        "activations": sum(maps),
+        "passing": 3 * 4 * max(trained) + 2 * max(maps),
+    }
+    parts = {name: size / 1e9 for name, size in parts.items()}
+    return parts | {"total": sum(parts.values())}
+
+
+def trained_fcn(
+    variant: str,
+    dataset: str | os.PathLike,
+    *,
+    task: str = "trimap",
+    image_size: int | None = None,
+    epochs: int = 12,
+    seed: int = 0,
+) -> keras.Model:
+    """Return a trained network, from the cache or trained on the spot.
+
+    Without a GPU the heads alone are trained, on the features of a frozen backbone;
+    with one, everything. The staged variants grow out of each other, and each stage is
+    cached: asking for the 8s first trains, and keeps, the 32s and the 16s. A cached
+    network is found again by these arguments, the photos' content and Keras's version;
+    remove `data/cache/models` after changing the code of training.
+
+    Args:
+        variant: as for `fcn.build`.
+        dataset: as for `pets.load`; its trainval split is used.
+        task: as for `pets.load`.
+        image_size: side in pixels; 96 without a GPU and 224 with one, unless given.
+        epochs: of each stage.
+        seed: of weights, order and augmentation.
+
+    Returns:
+        The network, with a slim fc6 and fc7 (512 units, 1x1); about 55 MB on disk, in
+        `data/cache/models`.
+
+    Raises:
+        ValueError, OSError: as `fcn.build` and `pets.load` do.
+    """
+    from utils import pet_records, pets
+
+    if variant not in fcn.VARIANTS:
+        raise ValueError(f"Variant {variant!r} is unknown; take one of {fcn.VARIANTS}.")
+    on_gpu = environment.on_gpu()
+    image_size = image_size or (224 if on_gpu else 96)
+    stages = ["at_once"] if variant == "at_once" else ["32s", "16s", "8s"]
+    stages = stages[: stages.index(variant) + 1]
+    slim = {"fc_units": 512, "fc_kernel": 1, "weights": "imagenet_convolutions"}
+    state = pet_records.state(dataset)
+    settings = (state, task, image_size, epochs, seed, on_gpu, slim)
+    kept = [environment.cached_network(f"{s}-{task}", *settings) for s in stages]
+    paths = [path.with_suffix(".keras") for path in kept]
+    done = [stage for stage, path in enumerate(paths) if path.is_file()]
+    model = load_model(paths[done[-1]]) if done else None
+    todo = range(done[-1] + 1 if done else 0, len(stages))
+    if not todo:
+        return model
+    keras.utils.set_random_seed(seed)
+    model = model or fcn.build(stages[0], len(pets.CLASS_NAMES[task]), **slim)
+    train = pets.load(
+        dataset,
+        "trainval",
+        task=task,
+        image_size=image_size,
+        augment=on_gpu,
+        shuffle=on_gpu,
+        seed=seed,
+    )
+    if not on_gpu:
+        training.freeze(model, (1, 2, 3, 4, 5))
+        features = backbone_features(model, train)
+        train = features.shuffle(len(features), seed=seed).batch(16).prefetch(1)
+    for stage in todo:
+        if stage > 0:
+            model = fcn.grow(model)
+        training.fit(model if on_gpu else heads(model), train, epochs=epochs, verbose=0)
+        save_model(model, paths[stage])
+    return model
