@@ -354,7 +354,7 @@ def loaded_all_but(*unfilled):
         (("8s", 1), "needs at least 2"),
         (("8s", 3, {"fc_kernel": 2}), "odd kernel"),
         (("8s", 3, {"upsampling": "nearest"}), "Upsampling 'nearest' is unknown"),
-        (("8s", 3, {"weights": "random"}), "Weights 'random' are unknown"),
+        (("8s", 3, {"weights": "random"}), "Weights 'random' is unknown"),
         (("8s", 3, {"fc_units": 512}), "imagenet_convolutions"),
     ],
 )
