@@ -69,16 +69,16 @@ def test_enlarged_photos_fit_the_stride():
 
 
 @pytest.mark.slow
-def test_a_kept_classifier_is_found_again_and_never_half(tmp_path, monkeypatch):
+def test_a_saved_classifier_is_found_again_and_never_half(tmp_path, monkeypatch):
     monkeypatch.setattr(environment, "CACHE", tmp_path)
     small = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-    classifier.keep(small, "synthetic_pets")
-    path = classifier.cached("synthetic_pets")
+    classifier.save_classifier(small, "synthetic_pets")
+    path = classifier.path_of("synthetic_pets")
     assert path.is_file() and path.parent.parent == tmp_path
     kept = path.read_bytes()
     monkeypatch.setattr(small, "save_weights", lambda p: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        classifier.keep(small, "synthetic_pets")
+        classifier.save_classifier(small, "synthetic_pets")
     assert [p.read_bytes() for p in path.parent.iterdir()] == [kept]
 
 
@@ -86,12 +86,12 @@ def test_a_folder_that_has_changed_gets_a_classifier_of_its_own(tmp_path, monkey
     """The same path, another photo in it: the old weights are of other data."""
     monkeypatch.setattr(pet_records, "CACHE", tmp_path / "cache")
     folder = official_folder.make(tmp_path / "pets")
-    before = classifier.cached(folder)
-    assert classifier.cached(folder) == before
+    before = classifier.path_of(folder)
+    assert classifier.path_of(folder) == before
     image = min((folder / "images").iterdir())
     official_folder.save_photo(image, official_folder.photo(200))
     os.utime(image, (1, 1))  # whatever the clock's resolution
-    assert classifier.cached(folder) != before
+    assert classifier.path_of(folder) != before
 
 
 def test_results_say_what_is_missing():

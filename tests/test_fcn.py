@@ -344,7 +344,7 @@ def test_size_of_the_whole_network_and_of_the_slim_one(monkeypatch):
 
 
 def loaded_all_but(*unfilled):
-    return lambda model: vgg16.LoadedWeights("made", "a made source", (), unfilled)
+    return lambda model: vgg16.LoadedWeights("a made source", (), unfilled)
 
 
 @pytest.mark.parametrize(

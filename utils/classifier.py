@@ -4,27 +4,19 @@ import pathlib
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from utils import environment, pet_records, pets, vgg16
 
 WINDOW = 224  # side in pixels of what the classifier looks at
-PHOTOS, EPOCHS = 128, 8  # of `trained`
+PHOTOS, EPOCHS = 128, 8  # of `trained_classifier`
 CLASS_NAMES = pets.CLASS_NAMES["species"]
 
 
 def centre_patch(image, mask, side: int, top: int, left: int):
     """Cut a square out of a photo, and label it by the class at its centre.
 
-    Args:
-        image: (H, W, 3), RGB.
-        mask: (H, W), class ids.
-        side: side of the square in pixels.
-        top: first row of the square.
-        left: first column of the square.
-
-    Returns:
-        The patch (side, side, 3) and its label, an id of the mask.
+    Takes an image (H, W, 3), its mask (H, W) of class ids, and the square's side, first
+    row and first column in pixels. Returns the patch (side, side, 3) and the label.
 
     Source: patch-wise training, Cireşan et al., NIPS 2012.
     """
@@ -34,15 +26,9 @@ def centre_patch(image, mask, side: int, top: int, left: int):
 
 
 def random_patch(image, mask, generator: np.random.Generator):
-    """Cut a random square of 40 to 90 % of the shorter side whose centre is known.
+    """Cut a random square of 40 to 90 % of the shorter side whose centre is not void.
 
-    Args:
-        image: (H, W, 3), RGB.
-        mask: (H, W), class ids with `pets.VOID` where nothing is known.
-        generator: where the random numbers come from.
-
-    Returns:
-        The patch (side, side, 3) and its label.
+    Takes and returns what `centre_patch` does.
     """
     height, width = mask.shape
     while True:
@@ -54,19 +40,18 @@ def random_patch(image, mask, generator: np.random.Generator):
             return patch, label
 
 
-def resized(image) -> np.ndarray:
+def _resized(image) -> np.ndarray:
     """Return an image as (224, 224, 3) float32, antialiased."""
-    return tf.image.resize(image, (WINDOW, WINDOW), antialias=True).numpy()
+    size = (WINDOW, WINDOW)
+    square = keras.ops.image.resize(np.float32(image), size, antialias=True)
+    return keras.ops.convert_to_numpy(square)
 
 
 def patches(dataset: str, split: str, photos: int, *, seed: int = 0):
     """Return whole photos and two patches of each, with their labels.
 
-    Args:
-        dataset: as in `pets.load`.
-        split: as in `pets.load`.
-        photos: how many photos at most, taken evenly from the split.
-        seed: decides where the patches are cut.
+    Takes up to `photos` photos, evenly from a dataset and split of `pets.load`; the
+    seed decides where the patches are cut.
 
     Returns:
         images (3N, 224, 224, 3) uint8, first the N whole photos, then a patch of each,
@@ -79,38 +64,25 @@ def patches(dataset: str, split: str, photos: int, *, seed: int = 0):
     generator = np.random.default_rng(seed)
     whole = [(e["image"], e["species"] + 1) for e in chosen]
     cut = [random_patch(e["image"], e["mask"], generator) for e in 2 * chosen]
-    images = np.stack([resized(image) for image, _ in whole + cut])
+    images = np.stack([_resized(image) for image, _ in whole + cut])
     labels = np.array([label for _, label in whole + cut], np.int32)
     return images.round().astype(np.uint8), labels
 
 
 def split_in_two(model: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """Return the convolutions and the dense layers of a VGG16 as two models.
+    """Return the convolutions and the dense layers of a `vgg16.build` as two models.
 
-    Both share their layers with `model`: what trains one trains it too.
-
-    Args:
-        model: from `vgg16.build`.
-
-    Returns:
-        A model from images (B, 224, 224, 3) to features (B, 7, 7, 512), and one from
-        features to logits (B, num_classes).
+    The first turns images (B, 224, 224, 3) into features (B, 7, 7, 512), the second
+    those into logits (B, num_classes). What trains one of them trains `model` too.
     """
     features = model.get_layer("block5_pool").output
     return keras.Model(model.input, features), keras.Model(features, model.output)
 
 
 def fit_head(head: keras.Model, features, labels, *, epochs: int) -> list[float]:
-    """Train the dense layers on features computed once.
+    """Train the dense layers of `split_in_two`; return the loss of each epoch.
 
-    Args:
-        head: from `split_in_two`.
-        features: (N, 7, 7, 512) float32.
-        labels: (N,) int.
-        epochs: passes over the features.
-
-    Returns:
-        The loss of each epoch.
+    Takes features (N, 7, 7, 512), computed once, and class ids (N,).
     """
     head.compile(
         optimizer=keras.optimizers.Adam(1e-4),
@@ -120,39 +92,29 @@ def fit_head(head: keras.Model, features, labels, *, epochs: int) -> list[float]
     return history.history["loss"]
 
 
-def cached(dataset: str) -> pathlib.Path:
-    """Return where the classifier trained on `dataset` is kept.
+def path_of(dataset: str) -> pathlib.Path:
+    """Return where the classifier trained on `dataset` is stored.
 
     The name holds the state of the photos: changed ones never find old weights.
     """
     settings = pet_records.state(dataset), PHOTOS, EPOCHS
-    kept = environment.cached_network("classifier", *settings)
-    return kept.with_suffix(".weights.h5")
+    path = environment.cached_network("classifier", *settings)
+    return path.with_suffix(".weights.h5")
 
 
-def keep(model: keras.Model, dataset: str) -> None:
-    """Write a trained classifier where `trained` will find it, whole or not at all.
-
-    Args:
-        model: from `vgg16.build(3)`.
-        dataset: what it was trained on.
-    """
-    with environment.replacing(cached(dataset)) as temporary:
+def save_classifier(model: keras.Model, dataset: str) -> None:
+    """Write a classifier trained on `dataset` to `path_of`, whole or not at all."""
+    with environment.replacing(path_of(dataset)) as temporary:
         model.save_weights(temporary)
 
 
-def trained(dataset: str) -> keras.Model:
-    """Return notebook 01's classifier, from the cache or trained on 128 photos.
+def trained_classifier(dataset: str) -> keras.Model:
+    """Return page 01's classifier of `dataset`, stored or trained on 128 photos.
 
-    Args:
-        dataset: as in `pets.load`.
-
-    Returns:
-        A `vgg16.build(3)` model with pretrained convolutions and trained dense layers
-        of 4096 units.
+    That is a `vgg16.build(3)` with pretrained convolutions and trained dense layers.
     """
     model = vgg16.build(len(CLASS_NAMES))
-    path = cached(dataset)
+    path = path_of(dataset)
     if path.is_file():
         model.load_weights(path)
         return model
@@ -161,46 +123,36 @@ def trained(dataset: str) -> keras.Model:
     convolutions, head = split_in_two(model)
     features = convolutions.predict(images, batch_size=16, verbose=0)
     fit_head(head, features, labels, epochs=EPOCHS)
-    keep(model, dataset)
+    save_classifier(model, dataset)
     return model
 
 
 def slide(model: keras.Model, photo, *, stride: int = 32) -> np.ndarray:
     """Classify every window of a photo: the way masks were drawn before FCN.
 
-    Args:
-        model: classifier of (B, 224, 224, 3) images.
-        photo: (H, W, 3), RGB 0..255, at least 224 px on each side.
-        stride: step between windows in pixels.
+    Takes a classifier of (B, 224, 224, 3) images, a photo (H, W, 3), RGB 0..255, of at
+    least 224 px a side, and the step between windows in pixels.
 
     Returns:
         Logits (rows, columns, num_classes), one for each window position.
     """
     rows = range(0, photo.shape[0] - WINDOW + 1, stride)
     columns = range(0, photo.shape[1] - WINDOW + 1, stride)
-    windows = [
-        photo[top : top + WINDOW, left : left + WINDOW]
-        for top in rows
-        for left in columns
-    ]
+    corners = [(top, left) for top in rows for left in columns]
+    windows = [photo[y : y + WINDOW, x : x + WINDOW] for y, x in corners]
     logits = [
         model(np.stack(windows[start : start + 16]), training=False)
         for start in range(0, len(windows), 16)
     ]
-    return np.concatenate(logits).reshape(len(rows), len(columns), -1)
+    logits = keras.ops.convert_to_numpy(keras.ops.concatenate(logits))
+    return logits.reshape(len(rows), len(columns), -1)
 
 
 def paint(labels, shape, window: int = 224, stride: int = 32) -> np.ndarray:
     """Paint each window's label into the cell at its centre; -1 where there is none.
 
-    Args:
-        labels: (rows, columns), one class id per window position.
-        shape: height and width of the photo in pixels.
-        window: side of the window in pixels.
-        stride: step between windows in pixels.
-
-    Returns:
-        Mask (H, W) of class ids.
+    Takes class ids (rows, columns), one per window position, the photo's (H, W), and
+    a window's side and the step between two, in pixels. Returns a mask (H, W).
     """
     mask = np.full(shape, -1)
     for row, column in np.ndindex(*labels.shape):
@@ -213,29 +165,19 @@ def paint(labels, shape, window: int = 224, stride: int = 32) -> np.ndarray:
 def enlarged(image, height: int) -> np.ndarray:
     """Return an image with this height, and its width as near a multiple of 32.
 
-    Args:
-        image: (H, W, 3), RGB.
-        height: new height in pixels, at least 224.
-
-    Returns:
-        (height, width, 3) float32; width at least 224.
+    From (H, W, 3) to (height, width, 3) float32; both at least 224 px.
     """
     width = round(image.shape[1] * height / image.shape[0] / 32) * 32
     size = (height, max(width, 224))
-    return tf.image.resize(image, size, antialias=True).numpy()
+    large = keras.ops.image.resize(np.float32(image), size, antialias=True)
+    return keras.ops.convert_to_numpy(large)
 
 
 def scene(dataset: str) -> np.ndarray:
-    """Return the photo over which notebooks 01 and 02 slide: a cat, not too large.
+    """Return the photo (H, W, 3) over which pages 01 and 02 slide, uint8.
 
     Of the validation photos of cats that the frame does not cut, it is the one whose
     cat covers nearest to a quarter.
-
-    Args:
-        dataset: as in `pets.load`.
-
-    Returns:
-        (H, W, 3) uint8.
     """
     found = pets.load_examples(dataset, "validation", task="foreground")
     cats = [one for one in found.as_numpy_iterator() if one["species"] == 0]

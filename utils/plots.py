@@ -1,4 +1,4 @@
-"""Figures the notebooks share: panels of photos and masks, curves, tables of layers.
+"""Figures the notebooks share: panels of photos and masks, curves.
 
 Nobody comes here to learn this; it keeps the pages short. Every figure goes through
 `show`, which gives it alternative text and a sensible file format.
@@ -6,7 +6,6 @@ Nobody comes here to learn this; it keeps the pages short. Every figure goes thr
 
 import io
 
-import keras
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import SVG, Image, display
@@ -137,21 +136,6 @@ def colored(mask, names) -> np.ndarray:
     palette = np.tile(np.float32(to_rgb(COLORS["void"])), (256, 1))
     palette[: len(names)] = [to_rgb(COLORS[name]) for name in names]
     return photo(255 * palette[np.asarray(mask)])
-
-
-def layer_table(model: keras.Model) -> str:
-    """Return a table of a model's layers: name, output shape, parameters.
-
-    Args:
-        model: a built Keras model.
-    """
-    rows = [("layer", "output shape", "parameters")]
-    for layer in model.layers:
-        shape = ", ".join("?" if n is None else str(n) for n in layer.output.shape)
-        rows.append((layer.name, f"({shape})", f"{layer.count_params():,}"))
-    wide = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = [f"{a:{wide[0]}}  {b:{wide[1]}}  {c:>{wide[2]}}" for a, b, c in rows]
-    return "\n".join([*lines, f"{model.count_params():,} parameters in all"])
 
 
 def compare(images, masks, predictions: dict, names) -> Figure:

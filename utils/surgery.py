@@ -1,20 +1,21 @@
-"""Turn a classifier's dense layers into convolutions; slim them; enlarge their maps."""
+"""Turn a classifier's dense layers into convolutions; slim them; enlarge their maps.
+
+Sections are those of Long, Shelhamer, Darrell: Fully convolutional networks for
+semantic segmentation, CVPR 2015.
+"""
 
 import keras
 import numpy as np
 from keras import layers
 
 GLOBAL_POOLING = (layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D)
+DENSE_SETTINGS = ("activation", "use_bias", "kernel_regularizer", "bias_regularizer")
+DENSE_SETTINGS += ("name", "trainable")
 # What may follow Flatten: layers that do the same to each number, or, after the first
 # dense layer, the same at each position.
 NUMBERWISE = (layers.Flatten, layers.Dropout, layers.ReLU)
-POSITIONWISE = (
-    *NUMBERWISE,
-    layers.Dense,
-    layers.Activation,
-    layers.Softmax,
-    layers.BatchNormalization,
-)
+POSITIONWISE = (layers.Dense, layers.Activation, layers.Softmax)
+POSITIONWISE += (layers.BatchNormalization, *NUMBERWISE)
 
 
 def convolution_weights(
@@ -37,8 +38,7 @@ def convolution_weights(
     Raises:
         ValueError: when the kernel's rows do not divide into height * width positions.
 
-    Source: Long, Shelhamer, Darrell: Fully convolutional networks for semantic
-    segmentation, CVPR 2015, section 3.1.
+    Source: section 3.1.
     """
     rows, units = kernel.shape
     if rows % (height * width):
@@ -59,9 +59,8 @@ def convolutionize(classifier: keras.Model) -> keras.Model:
     copied, biases included; layers keep their names; the classifier stays as it is.
 
     Args:
-        classifier: a functional or Sequential chain of layers: convolutions, poolings,
-            Flatten, one or more Dense; dropout, activations and batch normalisation may
-            stand between those.
+        classifier: a functional or Sequential chain of convolutions, poolings, Flatten
+            and Dense; dropout, activations and batch normalisation may stand between.
 
     Returns:
         A functional model: images (B, H, W, channels) of the classifier's size or
@@ -71,18 +70,24 @@ def convolutionize(classifier: keras.Model) -> keras.Model:
         ValueError: for a network that is no such chain, has no dense layer, pools
             globally, has channels first, or is built for no certain size.
 
-    Source: Long, Shelhamer, Darrell: Fully convolutional networks for semantic
-    segmentation, CVPR 2015, section 3.1.
+    Source: section 3.1.
     """
     chain = _chain(classifier)
-    height, width = _flattened_size(classifier, chain)
+    height, width = _flattened_size(classifier.name, chain)
     image = x = keras.Input((None, None, classifier.input_shape[-1]), name="image")
     flat = False
     for layer in chain:
         if isinstance(layer, layers.Flatten):
             flat = True
         elif flat and isinstance(layer, layers.Dense):
-            x = _as_convolution(layer, x, height, width)
+            settings = {key: getattr(layer, key) for key in DENSE_SETTINGS}
+            convolution = layers.Conv2D(
+                layer.units, (height, width), dtype=layer.dtype_policy, **settings
+            )
+            x = convolution(x)
+            kernel, *bias = layer.get_weights()
+            kernel, bias = convolution_weights(kernel, bias, height, width)
+            convolution.set_weights([kernel, *bias])
             height = width = 1  # from here on, each dense layer sees a vector
         else:
             x = _copy(layer, x, layer.get_weights())
@@ -98,11 +103,8 @@ def _chain(model: keras.Model) -> list[layers.Layer]:
         )
     ordered = [x for x in model.layers if not isinstance(x, layers.InputLayer)]
     if isinstance(model, keras.Sequential):
-        return [
-            layer
-            for part in ordered
-            for layer in (_chain(part) if isinstance(part, keras.Model) else [part])
-        ]
+        parts = [_chain(x) if isinstance(x, keras.Model) else [x] for x in ordered]
+        return [layer for part in parts for layer in part]
     last = model.input
     for layer in ordered:
         # A layer called more than once has no `input`, a model its own one.
@@ -115,11 +117,8 @@ def _chain(model: keras.Model) -> list[layers.Layer]:
     return ordered
 
 
-def _flattened_size(
-    classifier: keras.Model, chain: list[layers.Layer]
-) -> tuple[int, int]:
+def _flattened_size(name: str, chain: list[layers.Layer]) -> tuple[int, int]:
     """Return height and width of the map that is flattened; refuse what has none."""
-    name = classifier.name
     for layer in chain:
         if getattr(layer, "data_format", None) == "channels_first":
             raise ValueError(
@@ -127,60 +126,28 @@ def _flattened_size(
                 "flattens in another order; build it with channels last."
             )
     if not any(isinstance(layer, layers.Dense) for layer in chain):
-        raise ValueError(
-            f"The model {name!r} has no dense layer to convert; give a classifier that "
-            "ends in Flatten and Dense layers."
-        )
-    if any(isinstance(layer, GLOBAL_POOLING) for layer in chain):
-        raise ValueError(
-            f"The model {name!r} pools globally before its dense layers, which leaves "
-            "no positions to score; build it with Flatten instead."
-        )
+        raise ValueError(f"The model {name!r} has no dense layer; give one with some.")
     flattened = [x for x in chain if isinstance(x, layers.Flatten)]
     size = tuple(flattened[0].input.shape[1:-1]) if flattened else ()
-    if len(size) != 2 or None in size:
+    pooled = any(isinstance(layer, GLOBAL_POOLING) for layer in chain)
+    if pooled or len(size) != 2 or None in size:
         raise ValueError(
-            f"The model {name!r} flattens no map of known height and width, so the "
-            "size of the first convolution is unknown; build it for one image size."
+            f"The model {name!r} pools globally or flattens no map of known height and "
+            "width; build it for one image size, with Flatten before the dense layers."
         )
-    admitted = NUMBERWISE
+    admitted = (layers.Dense, *NUMBERWISE)
     for layer in chain[chain.index(flattened[0]) :]:
-        if isinstance(layer, layers.Dense):
-            admitted = POSITIONWISE
-        if not isinstance(layer, (*admitted, layers.Dense)) or (
-            getattr(layer, "axis", -1) != -1
-        ):
+        if not isinstance(layer, admitted) or getattr(layer, "axis", -1) != -1:
             raise ValueError(
                 f"The layer {layer.name!r} of {name!r} comes after Flatten and mixes "
                 "positions, so no map of scores can pass it; leave it out."
             )
+        if isinstance(layer, layers.Dense):
+            admitted = POSITIONWISE
     return size
 
 
-def _as_convolution(
-    dense: layers.Dense, x: keras.KerasTensor, height: int, width: int
-) -> keras.KerasTensor:
-    convolution = layers.Conv2D(
-        dense.units,
-        (height, width),
-        activation=dense.activation,
-        use_bias=dense.use_bias,
-        kernel_regularizer=dense.kernel_regularizer,
-        bias_regularizer=dense.bias_regularizer,
-        trainable=dense.trainable,
-        dtype=dense.dtype_policy,
-        name=dense.name,
-    )
-    x = convolution(x)
-    kernel, *bias = dense.get_weights()
-    kernel, bias = convolution_weights(kernel, bias, height, width)
-    convolution.set_weights([kernel, *bias])
-    return x
-
-
-def _copy(
-    layer: layers.Layer, x: keras.KerasTensor, weights: list[np.ndarray], **changes
-) -> keras.KerasTensor:
+def _copy(layer: layers.Layer, x: keras.KerasTensor, weights: list, **changes):
     """Apply a new layer with the old one's settings, but for changes, and weights."""
     copy = type(layer).from_config(layer.get_config() | changes)
     x = copy(x)
@@ -201,19 +168,15 @@ def bilinear_kernel(factor: int, channels: int) -> np.ndarray:
         channels: of the map; each is enlarged by itself.
 
     Returns:
-        float32 (2 * factor, 2 * factor, channels, channels); zero between different
-        channels.
+        float32 (2 * factor, 2 * factor, channels, channels), zero between channels.
 
     Raises:
         ValueError: when factor or channels is below 1.
 
-    Source: Long, Shelhamer, Darrell: Fully convolutional networks for semantic
-    segmentation, CVPR 2015, section 3.3.
+    Source: section 3.3.
     """
     if factor < 1 or channels < 1:
-        raise ValueError(
-            f"factor is {factor} and channels is {channels}; both must be at least 1."
-        )
+        raise ValueError(f"factor {factor} and channels {channels} must be at least 1.")
     # 'same' crops factor // 2 in front. An odd factor's tent peaks on a pixel, and its
     # last column is zero; an even one's peaks between the two middle pixels.
     centre = factor - 1 if factor % 2 else factor - 0.5
@@ -225,7 +188,7 @@ def bilinear_kernel(factor: int, channels: int) -> np.ndarray:
 def decimate(
     network: keras.Model, units: int, names: tuple[str, ...] = ("fc1", "fc2")
 ) -> keras.Model:
-    """Slim layers by keeping every k-th filter.
+    """Return a slimmer network: of some layers, every k-th filter.
 
     A layer that loses three of four inputs has the kernel of the fourth multiplied by
     four, as dropout does while training, so that its sums keep their size.
@@ -235,51 +198,45 @@ def decimate(
         units: filters to keep in each named layer; must divide the number it has.
         names: the convolutions or dense layers to slim.
 
-    Returns:
-        A new network; the layers after the named ones take the fewer inputs.
-
     Raises:
         ValueError: for a name that is no such layer, a number of units that does not
             divide the layer's, or a layer with weights of another kind in between.
 
     Source: Chen et al.: Semantic image segmentation with deep convolutional nets and
-    fully connected CRFs, ICLR 2015 (fully connected layers of 1024 instead of 4096
-    filters, trained on afterwards; the scaling is for using them as they are).
+    fully connected CRFs, ICLR 2015 (1024 filters of 4096, and trained on afterwards).
     """
     chain = _chain(network)
     missing = set(names) - {layer.name for layer in chain}
     if missing:
         raise ValueError(
-            f"The network {network.name!r} has no layer {min(missing)!r}; name the "
-            "layers to slim."
+            f"The network has no layer {min(missing)!r}; name its own ones."
         )
     image = x = keras.Input(network.input_shape[1:], name="image")
     step = 1  # of the inputs of the current layer, every step-th is left
     for layer in chain:
         weights, changes = layer.get_weights(), {}
-        if weights and (step > 1 or layer.name in names):
-            _check_slimmable(layer, units if layer.name in names else None)
+        named = layer.name in names
+        if weights and (step > 1 or named):
+            _check_slimmable(layer, units if named else 1)
             kernel, *bias = weights
             kernel = kernel[..., ::step, :] * step
-            step = 1
-            if layer.name in names:
-                step = kernel.shape[-1] // units
-                kernel, bias = kernel[..., ::step], [array[::step] for array in bias]
-                key = "units" if isinstance(layer, layers.Dense) else "filters"
-                changes = {key: units}
+            step = kernel.shape[-1] // units if named else 1
+            kernel, bias = kernel[..., ::step], [array[::step] for array in bias]
+            size = "units" if isinstance(layer, layers.Dense) else "filters"
+            changes = {size: units} if named else {}
             weights = [kernel, *bias]
         x = _copy(layer, x, weights, **changes)
     return keras.Model(image, x, name=f"{network.name}_slim")
 
 
-def _check_slimmable(layer: layers.Layer, units: int | None) -> None:
+def _check_slimmable(layer: layers.Layer, units: int) -> None:
     if type(layer) not in (layers.Conv2D, layers.Dense):
         raise ValueError(
             f"The layer {layer.name!r} is a {type(layer).__name__}, whose weights "
             "cannot be thinned out; only those of Conv2D and Dense layers can."
         )
     filters = layer.kernel.shape[-1]
-    if units is not None and (units < 1 or filters % units):
+    if units < 1 or filters % units:
         raise ValueError(
             f"units is {units}, but the layer {layer.name!r} has {filters} filters; "
             "keep a number that divides them."

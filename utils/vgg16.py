@@ -13,21 +13,17 @@ from utils.imagenet import CAFFE_MEAN, imagenet_weights
 BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 # The FCN paper numbers the dense layers on from the thirteen convolutions' five blocks.
 PUBLISHED_NAMES = {"fc6": "fc1", "fc7": "fc2"}
-PUBLISHED_SIZES = {
-    "fc1": 25088 * 4096,
-    "fc2": 4096 * 4096,
-    "predictions": 4096 * 1000,
-}
+PUBLISHED_SIZES = {"fc1": 25088 * 4096, "fc2": 4096 * 4096, "predictions": 4096 * 1000}
 
 
 @keras.saving.register_keras_serializable(package="learn_fcn")
 class MeanSubtraction(layers.Layer):
     """Subtracts one mean per colour, which is a weight and comes with the others.
 
-    The mean belongs to the weights: Caffe's and torchvision's differ by up to half a
-    grey level, and the zeros a convolution pads around the photo stand for exactly that
-    mean. `keras.layers.Normalization` copies its mean into a constant when it is built
-    or loaded, so `set_weights` and functions already traced would keep an old one.
+    Caffe's and torchvision's means differ by up to half a grey level, and the zeros
+    that a convolution pads around the photo stand for exactly that mean.
+    `keras.layers.Normalization` makes a constant of its mean when it is built or
+    loaded, so `set_weights` and functions already traced would keep an old one.
     """
 
     def build(self, input_shape: tuple) -> None:
@@ -65,44 +61,29 @@ def backbone(
     """
     # In float32 under any policy: bfloat16 cannot tell 254 from 255.
     x = MeanSubtraction(name="mean_subtraction", dtype="float32")(image)
+    relu = None if batch_norm else "relu"
     pooled = {}
     for block, (depth, filters) in enumerate(BLOCKS, start=1):
         for number in range(1, depth + 1):
-            x = _convolution(x, filters, f"block{block}_conv{number}", batch_norm)
+            name = f"block{block}_conv{number}"
+            x = layers.Conv2D(filters, 3, padding="same", activation=relu, name=name)(x)
+            if batch_norm:  # the convolution's bias stays all the same: ImageNet's fits
+                x = layers.BatchNormalization(name=name.replace("conv", "bn"))(x)
+                x = layers.ReLU(name=name.replace("conv", "relu"))(x)
         x = layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
         pooled[f"pool{block}"] = x
     return pooled
 
 
-def _convolution(
-    x: keras.KerasTensor, filters: int, name: str, batch_norm: bool
-) -> keras.KerasTensor:
-    if not batch_norm:
-        return layers.Conv2D(filters, 3, padding="same", activation="relu", name=name)(
-            x
-        )
-    # The bias stays, although batch normalisation could do without: ImageNet's fits.
-    x = layers.Conv2D(filters, 3, padding="same", name=name)(x)
-    x = layers.BatchNormalization(name=name.replace("conv", "bn"))(x)
-    return layers.ReLU(name=name.replace("conv", "relu"))(x)
-
-
 def build(
-    num_classes: int = 1000,
-    *,
-    fc_units: int = 4096,
-    batch_norm: bool = False,
-    input_size: int = 224,
-    dropout: float = 0.5,
+    num_classes: int = 1000, *, fc_units: int = 4096, input_size: int = 224
 ) -> keras.Model:
     """Build the VGG16 classifier with random weights.
 
     Args:
         num_classes: number of logits.
         fc_units: width of fc1 and fc2.
-        batch_norm: whether each convolution is followed by batch normalisation.
         input_size: side of the square input image in pixels, at least 32.
-        dropout: rate after fc1 and fc2 while training, 0 up to but not 1.
 
     Returns:
         A functional model: images (B, input_size, input_size, 3), RGB 0..255, to
@@ -112,27 +93,19 @@ def build(
     Raises:
         ValueError: for an argument out of range.
 
-    Source: Simonyan, Zisserman: Very deep convolutional networks for large-scale image
-    recognition, ICLR 2015, table 1, column D.
+    Source: as of `backbone`.
     """
-    if num_classes < 1 or fc_units < 1:
+    if num_classes < 1 or fc_units < 1 or input_size < 32:
         raise ValueError(
-            f"num_classes is {num_classes} and fc_units is {fc_units}; both must be at "
-            "least 1."
+            f"num_classes is {num_classes} and fc_units {fc_units}, which must be at "
+            f"least 1; input_size is {input_size}, which must be 32 or more."
         )
-    if input_size < 32:
-        raise ValueError(
-            f"input_size is {input_size}, but five poolings need at least 32 pixels; "
-            "use 32 or more."
-        )
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout is {dropout}; it must be from 0 up to but not 1.")
     image = keras.Input((input_size, input_size, 3), name="image")
-    x = backbone(image, batch_norm)["pool5"]
+    x = backbone(image)["pool5"]
     x = layers.Flatten(name="flatten")(x)
     for name in ("fc1", "fc2"):
         x = layers.Dense(fc_units, activation="relu", name=name)(x)
-        x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
+        x = layers.Dropout(0.5, name=f"{name}_dropout")(x)
     logits = layers.Dense(num_classes, name="predictions", dtype="float32")(x)
     return keras.Model(image, logits, name="vgg16")
 
@@ -142,13 +115,11 @@ class LoadedWeights:
     """What `load_imagenet_weights` did; printing it says so in one sentence.
 
     Attributes:
-        source: `keras` or `package_index`.
         origin: one phrase saying where the weights come from.
         filled: names of the layers that now hold ImageNet weights.
         unfilled: names of the layers with weights that keep the ones they had.
     """
 
-    source: str
     origin: str
     filled: tuple[str, ...]
     unfilled: tuple[str, ...]
@@ -189,32 +160,28 @@ def load_imagenet_weights(model: keras.Model, source: str = "auto") -> LoadedWei
         == np.prod(layer.weights[0].shape)
         for name, layer in by_name.items()
     )
-    weights = imagenet_weights(source, dense=dense)
-    by_name.pop("mean_subtraction").mean.assign(weights.mean)
+    origin, arrays = imagenet_weights(source, dense)
+    by_name.pop("mean_subtraction").set_weights(arrays["mean_subtraction"])
     filled = tuple(
         name
         for name, layer in by_name.items()
-        if _fill(layer, weights.arrays.get(PUBLISHED_NAMES.get(name, name)))
+        if _fill(layer, arrays.get(PUBLISHED_NAMES.get(name, name)))
     )
     unfilled = tuple(name for name in by_name if name not in filled)
-    return LoadedWeights(weights.source, weights.origin, filled, unfilled)
+    return LoadedWeights(origin, filled, unfilled)
 
 
-def _fill(layer: layers.Layer, arrays: tuple[np.ndarray, np.ndarray] | None) -> bool:
+def _fill(layer: layers.Layer, arrays: list[np.ndarray] | None) -> bool:
     """Assign kernel and bias where they fit; say whether they did."""
     if arrays is None or len(layer.weights) != 2:
         return False
     kernel, bias = arrays
     shape = tuple(layer.kernel.shape)
     # A dense kernel (H*W*C, units) is a convolution's (H, W, C, units), in this order.
-    fits = shape == kernel.shape or (
-        kernel.ndim == 2
-        and len(shape) == 4
-        and (np.prod(shape[:3]), shape[3]) == kernel.shape
-    )
-    if fits:
-        layer.set_weights([kernel.reshape(shape), bias])
-    return fits
+    if kernel.shape not in (shape, (np.prod(shape[:-1]), shape[-1])):
+        return False
+    layer.set_weights([kernel.reshape(shape), bias])
+    return True
 
 
 def feature_spread(model: keras.Model) -> dict[str, float]:

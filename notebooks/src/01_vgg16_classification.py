@@ -167,11 +167,14 @@ plots.picture(
 # Two details are decided once, here, for the whole series. The network takes **plain
 # RGB, 0 to 255**, and subtracts the mean colour itself (`MeanSubtraction`, ten lines in
 # `utils/vgg16.py`), so nobody can forget to preprocess. And it returns **logits**:
-# softmax is for displaying, never for training.
+# softmax is for displaying, never for training. List the layers:
 
 # %%
 network = build_vgg16(num_classes=1000)
-print(plots.layer_table(network))
+print("layer               output shape                parameters")
+for layer in network.layers:
+    print(f"{layer.name:20}{layer.output.shape!s:24}{layer.count_params():>14,}")
+print(f"{network.count_params():,} parameters in all")
 
 # %% [markdown]
 # ## 3. Where the parameters are, and where the work is
@@ -394,10 +397,10 @@ score_patches = accuracy(head, test_features[whole:], test_labels[whole:])
 print(f"right on whole photos: {score_photos:.1%}, on patches: {score_patches:.1%}")
 
 # %% [markdown]
-# Keep the classifier: notebook 02 goes on with it.
+# Save the classifier: notebook 02 goes on with it.
 
 # %%
-classifier.keep(model, DATASET)
+classifier.save_classifier(model, DATASET)
 
 # %% [markdown]
 # Patches are harder than photos: a patch may show a flank that could be anyone's, or
@@ -465,7 +468,8 @@ def enlarged(image, height):
     """Return an image with this height, and its width as near a multiple of 32."""
     width = round(image.shape[1] * height / image.shape[0] / 32) * 32
     size = (height, max(width, 224))
-    return tf.image.resize(image, size, antialias=True).numpy()
+    large = keras.ops.image.resize(np.float32(image), size, antialias=True)
+    return keras.ops.convert_to_numpy(large)
 
 
 scene = classifier.scene(DATASET)  # a validation photo, its cat about a quarter

@@ -122,7 +122,7 @@ assert not np.allclose(convolution(small_map)[:, 0, 0], answer, atol=0.1)
 # window. Cut it behind the last pooling, and keep the features of a few photos.
 
 # %%
-model = classifier.trained(DATASET)
+model = classifier.trained_classifier(DATASET)
 photos = classifier.patches(DATASET, "validation", PHOTOS, seed=SEED)[0][:PHOTOS]
 convolutions, head = classifier.split_in_two(model)
 features = convolutions.predict(photos, verbose=0)  # (16, 7, 7, 512)
