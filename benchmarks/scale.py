@@ -72,7 +72,7 @@ def main() -> int:
     arguments = parser.parse_args()
     print(environment.prepare(seed=0), flush=True)
     try:
-        model = predict.load(arguments.model)
+        model = predict.load_network(arguments.model)
         known = predict.trained_on(model)
         tasks = {tuple(names): task for task, names in pets.CLASS_NAMES.items()}
         task = tasks[known.class_names]

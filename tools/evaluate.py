@@ -361,7 +361,7 @@ def loaded(arguments: argparse.Namespace) -> tuple[dict[str, keras.Model], int]:
     """Read the networks, and see that they fit the task and each other."""
     names, models, sizes = pets.CLASS_NAMES[arguments.task], {}, set()
     for path in map(pathlib.Path, arguments.model):
-        model = predict.load(path)
+        model = predict.load_network(path)
         if path.stem in models:
             raise ValueError(f"two files are called {path.stem}; rename one.")
         classes, known = model.output.shape[-1], predict.trained_on(model)

@@ -190,7 +190,7 @@ def calibration_photos(arguments: argparse.Namespace, task: str, size: int):
         )
         images = [image for image, _ in spread(batches, 100)]
         return f"{len(images)} training photos", np.stack(images)
-    paths = [path for one in arguments.calibration for path in photos.found(one)]
+    paths = [path for one in arguments.calibration for path in photos.list_photos(one)]
     images = [predict.to_square(photos.read(path), size).numpy() for path in paths]
     return f"{len(images)} photos given", np.stack(images)
 
@@ -199,7 +199,7 @@ def compare(arguments: argparse.Namespace) -> list[str]:
     """Do it all; return what is not as it should be."""
     check_packages(arguments.formats)
     print(environment.prepare(seed=0), flush=True)
-    trained = predict.load(arguments.model)
+    trained = predict.load_network(arguments.model)
     known = predict.trained_on(trained)
     tasks = {tuple(names): task for task, names in pets.CLASS_NAMES.items()}
     if known is None or known.class_names not in tasks:

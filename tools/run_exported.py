@@ -23,7 +23,7 @@ def keras_model(path: str) -> Callable:
 
     from utils import predict
 
-    model = predict.load(path)
+    model = predict.load_network(path)
     return tf.function(lambda photo: model(photo, training=False))
 
 
