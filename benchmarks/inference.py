@@ -17,18 +17,23 @@ from utils import environment, fcn
 CASES = [(96, 1), (160, 1), (224, 1), (320, 1), (480, 1), (160, 8), (224, 8)]
 
 
-def milliseconds(model: keras.Model, size: int, batch: int, times: int) -> np.ndarray:
+def measured(model: keras.Model, size: int, batch: int, times: int) -> dict:
     """Time forward passes up to the class ids, after two that trace and warm up."""
     photos = tf.random.uniform((batch, size, size, 3), 0, 255)
     masks = tf.function(lambda images: tf.argmax(model(images, training=False), -1))
-    for _ in range(2):
-        masks(photos).numpy()
-    found = []
-    for _ in range(times):
+    milliseconds = []
+    for _ in range(2 + times):
         started = time.perf_counter()
         masks(photos).numpy()
-        found.append(1000 * (time.perf_counter() - started))
-    return np.array(found)
+        milliseconds.append(1000 * (time.perf_counter() - started))
+    lower, median, upper = np.percentile(milliseconds[2:], (25, 50, 75)).tolist()
+    return {
+        "image_size": size,
+        "batch_size": batch,
+        "milliseconds": median,
+        "quartiles": [lower, upper],
+        "photos_per_s": 1000 * batch / median,
+    }
 
 
 def main() -> None:
@@ -36,29 +41,15 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=20, help="per case")
     parser.add_argument("--fc-units", type=int, default=512)
     parser.add_argument("--fc-kernel", type=int, default=1)
-    arguments = parser.parse_args()
+    settings = vars(parser.parse_args())
     print(environment.prepare(seed=0), flush=True)
-    model = fcn.build(
-        "8s",
-        3,
-        fc_units=arguments.fc_units,
-        fc_kernel=arguments.fc_kernel,
-        weights=None,
-    )
+    head = {name: settings[name] for name in ("fc_units", "fc_kernel")}
+    model = fcn.build("8s", 3, weights=None, **head)
     rows = []
-    for size, batch in CASES:
-        found = milliseconds(model, size, batch, arguments.times)
-        rows.append(
-            {
-                "image_size": size,
-                "batch_size": batch,
-                "milliseconds": float(np.median(found)),
-                "quartiles": np.percentile(found, (25, 75)).tolist(),
-                "photos_per_s": float(1000 * batch / np.median(found)),
-            }
-        )
+    for case in CASES:
+        rows.append(measured(model, *case, settings["times"]))
         print(rows[-1], flush=True)
-    figures = {"settings": vars(arguments), "rows": rows}
+    figures = {"settings": settings, "rows": rows}
     print("written:", environment.write_results("inference", figures).name)
 
 

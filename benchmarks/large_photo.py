@@ -11,7 +11,6 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-import time
 
 import skimage.data
 from PIL import Image
@@ -19,29 +18,25 @@ from PIL import Image
 from utils import environment
 
 PROGRAM = """
-print(predict.main(), environment.peak_memory())
+from utils import environment, predict
+status = predict.main()
+print(environment.peak_memory())
+raise SystemExit(status)
 """
 
 
 def measured(words: list[str]) -> dict[str, float]:
     """Run the command once; return seconds, seconds of CPU, gigabytes."""
-    started, before = time.perf_counter(), os.times()
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, *words],
-        cwd=environment.ROOT,
-        capture_output=True,
-        text=True,
-    )
-    seconds, after = time.perf_counter() - started, os.times()
-    status, gigabytes = done.stdout.split()
-    if status != "0":
-        sys.exit(done.stderr)
+    load, before = os.getloadavg()[0], os.times()
+    command = [sys.executable, "-c", PROGRAM, *words]
+    gigabytes = subprocess.check_output(command, cwd=environment.ROOT, text=True)
+    after = os.times()
     user = after.children_user - before.children_user
-    system = after.children_system - before.children_system
     return {
-        "seconds": seconds,
-        "cpu_seconds": user + system,
+        "seconds": after.elapsed - before.elapsed,
+        "cpu_seconds": user + after.children_system - before.children_system,
         "peak_memory_gb": float(gigabytes),
+        "load_average_before": load,
     }
 
 
@@ -58,8 +53,7 @@ def main() -> None:
         Image.fromarray(skimage.data.chelsea()).resize((4000, 3000)).save(photo)
         words = [str(photo), "--model", arguments.model, "--out", name, "--force"]
         for _ in range(arguments.runs):
-            load = os.getloadavg()[0]
-            runs.append(measured(words) | {"load_average_before": load})
+            runs.append(measured(words))
             print(runs[-1], flush=True)
     figures = {"photo": "4000 x 3000 pixels, JPEG", "runs": runs}
     print("written:", environment.write_results("large_photo", figures).name)

@@ -17,7 +17,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from tools import probe as probes
-from utils import environment, metrics, pets, predict
+from utils import environment, metrics, networks, pets, predict
 
 SIZES = (80, 120, 160, 240, 320, 480)  # side of the square, in pixels
 
@@ -72,8 +72,8 @@ def main() -> int:
     arguments = parser.parse_args()
     print(environment.prepare(seed=0), flush=True)
     try:
-        model = predict.load(arguments.model)
-        known = predict.trained_on(model)
+        model = predict.load_network(arguments.model)
+        known = networks.trained_on(model)
         tasks = {tuple(names): task for task, names in pets.CLASS_NAMES.items()}
         task = tasks[known.class_names]
         test = pets.load_examples(arguments.dataset, "test", task=task)

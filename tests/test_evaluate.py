@@ -38,7 +38,7 @@ def model(tmp_path_factory):
     score = network.get_layer("score_fc7")
     kernel, bias = score.get_weights()
     score.set_weights([kernel, bias - np.mean(network(photo), axis=(0, 1, 2))])
-    known = predict.remember(network, 64, pets.CLASS_NAMES["trimap"])
+    known = networks.remember(network, 64, pets.CLASS_NAMES["trimap"])
     path = tmp_path_factory.mktemp("models") / "tiny.keras"
     networks.save_model(known, path)
     return path
@@ -63,7 +63,7 @@ def found(folder, model, tmp_path_factory):
 
 def answers(folder, model, size=64):
     """Masks and logits at the network's size, as a user would compute them."""
-    network = predict.load(model)
+    network = predict.load_network(model)
     batches = pets.load(folder, "test", image_size=size, batch_size=3)
     pairs = [(m.numpy(), network(x, training=False).numpy()) for x, m in batches]
     masks, logits = zip(*pairs, strict=True)
@@ -101,7 +101,7 @@ def test_figures_at_the_networks_size(found, folder, model):
 
 
 def test_figures_at_the_photos_own_size(found, folder, model):
-    network = predict.load(model)
+    network = predict.load_network(model)
     pairs = [
         (one["mask"].numpy(), predict.predict(network, one["image"]).argmax(-1))
         for one in pets.load_examples(folder, "test")
@@ -313,7 +313,7 @@ def test_committed_ceilings_are_whole():
 
 @pytest.mark.slow
 def test_same_photo_same_matrix_whatever_the_batch(folder, model):
-    network = predict.load(model)
+    network = predict.load_network(model)
     image = next(iter(pets.load(folder, "test", image_size=64, batch_size=1)))[0]
     many = network(tf.repeat(image, 3, 0), training=False)
     np.testing.assert_array_equal(

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tools import export
-from utils import environment, fcn, networks, pets, predict, training
+from utils import environment, fcn, networks, pets, training
 
 NAMES = pets.CLASS_NAMES["trimap"]
 LITERT = [form for form in export.NEEDS if form.startswith("litert")]
@@ -18,7 +18,7 @@ LITERT = [form for form in export.NEEDS if form.startswith("litert")]
 def trained():
     """Return the FCN-8s of page 08: trained on the drawings at 96 px, and cached."""
     model = networks.trained_fcn("8s", "synthetic_pets", image_size=96)
-    return predict.remember(model, 96, NAMES)
+    return networks.remember(model, 96, NAMES)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def network():
         model.get_layer(name).set_weights([random.normal(size=kernel.shape), bias])
     bias = model.get_layer("score_fc7").bias
     bias.assign(-np.mean(model(pictures("validation", 8)[0]), axis=(0, 1, 2)))
-    return predict.remember(model, 96, NAMES)
+    return networks.remember(model, 96, NAMES)
 
 
 def pictures(split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -98,13 +98,13 @@ def test_a_network_of_16_bits_is_exported_in_float32(network):
     try:
         image = keras.Input((None, None, 3))
         features = keras.layers.Conv2D(3, 3, padding="same", name="half")(image)
-        half = predict.remember(keras.Model(image, features), 64, NAMES)
+        half = networks.remember(keras.Model(image, features), 64, NAMES)
     finally:
         keras.config.set_dtype_policy("float32")
     assert half.get_layer("half").compute_dtype == "bfloat16"
     whole = export.in_float32(half)
     assert {layer.compute_dtype for layer in whole.layers} == {"float32"}
-    assert predict.trained_on(whole).class_names == tuple(NAMES)
+    assert networks.trained_on(whole).class_names == tuple(NAMES)
     kernel, bias = half.get_layer("half").get_weights()
     photos = pictures("train", 1)[0]
     expected = keras.ops.conv(photos, kernel, padding="same") + bias

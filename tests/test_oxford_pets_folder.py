@@ -2,6 +2,7 @@
 
 import errno
 import gzip
+import io
 import logging
 import os
 import re
@@ -19,6 +20,7 @@ from PIL import Image
 
 from data.oxford_pets_folder import archives, checks
 from data.oxford_pets_folder.oxford_pets_folder_dataset_builder import prepared
+from utils import photos
 
 
 @pytest.fixture
@@ -148,6 +150,27 @@ def test_a_mask_drawn_on_the_stored_pixels_turns_with_its_photo(folder, prepare)
     np.testing.assert_array_equal(bright, row["segmentation_mask"][..., 0] == 1)
 
 
+JPEG, ODD_METADATA = official_folder.odd_metadata()
+
+
+@pytest.mark.parametrize("kind", ODD_METADATA)
+def test_broken_metadata_beside_sound_pixels_are_no_damage(tmp_path, kind):
+    """Nor to `predict`: both readers are one."""
+    path = tmp_path / "x.jpg"
+    path.write_bytes(ODD_METADATA[kind])
+    content, size, orientation = checks.read_photo(path, "here")
+    assert (size, orientation) == ((50, 40), 1)
+    sound = JPEG if kind.startswith("JPEG") else None
+    expected = official_folder.photo(1)
+    if sound:
+        expected = np.asarray(Image.open(io.BytesIO(sound)))
+        assert content == ODD_METADATA[kind]  # passed on byte by byte
+    else:
+        decoded = tf.io.decode_image(content, channels=3, expand_animations=False)
+        np.testing.assert_array_equal(decoded, expected)
+    np.testing.assert_array_equal(photos.read(path), expected)
+
+
 def test_lists_may_be_untidy_and_strays_may_lie_about(folder, prepare):
     for part, suffix in (("images", "jpg"), ("annotations/trimaps", "png")):
         os.rename(folder / part / f"cat_2.{suffix}", folder / part / f"my cat.{suffix}")
@@ -226,21 +249,21 @@ BAD_PHOTOS = {
     "photo missing": (remove(PHOTO), FileNotFoundError, "dog_1.jpg is missing"),
     "photo empty": (rewrite(PHOTO, lambda _: b""), ValueError, "dog_1.jpg is empty"),
     "photo truncated": (
-        rewrite(PHOTO, lambda content: content[: len(content) // 2]),
+        rewrite(PHOTO, lambda content: content[:-99]),
         ValueError,
-        "dog_1.jpg is truncated",
+        "dog_1.jpg is damaged",
     ),
     "photo is text": (
         rewrite(PHOTO, lambda _: b"<html>404</html>"),
         ValueError,
-        "dog_1.jpg is truncated, damaged or no image",
+        "dog_1.jpg is no picture",
     ),
     "mask missing": (remove(MASK), FileNotFoundError, "dog_1.png is missing"),
     "mask empty": (rewrite(MASK, lambda _: b""), ValueError, "dog_1.png is empty"),
     "mask truncated": (
         rewrite(MASK, lambda content: content[:-30]),
         ValueError,
-        "dog_1.png is truncated",
+        "dog_1.png is damaged",
     ),
     "mask of another size": (
         mask_of(np.full((41, 50), 2, np.uint8)),
@@ -343,6 +366,19 @@ def test_a_photo_listed_twice_is_refused(folder, prepare, tmp_path):
     ):
         prepare(folder)
     assert_nothing_half_written(tmp_path)
+
+
+def test_a_photo_too_large_for_the_memory_is_named(folder, prepare, monkeypatch):
+    def full(path, *_):
+        if path.stem == "dog_1":
+            raise MemoryError
+        return read(path, *_)
+
+    read = checks.read_photo
+    monkeypatch.setattr(checks, "read_photo", full)
+    with pytest.raises(ValueError, match=r"line 1: the photo .*dog_1\.jpg needs more"):
+        prepare(folder)
+    assert len(examples(prepare(folder, on_error="skip"))) == 3
 
 
 def test_a_split_whose_photos_are_all_bad_has_no_photos(folder, prepare, tmp_path):

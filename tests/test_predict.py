@@ -18,11 +18,12 @@ import keras
 import numpy as np
 import pytest
 import skimage.data
+import tensorflow as tf
 from conftest import ROOT
 from keras import layers
 from PIL import Image
 
-from utils import environment, fcn, networks, photos, predict
+from utils import environment, fcn, networks, photos, plots, predict
 
 NAMES = ("pet", "background", "border")
 
@@ -31,7 +32,7 @@ def identity(size: int) -> keras.Model:
     """Return a network whose logits are the photo itself."""
     image = keras.Input((None, None, 3))
     model = keras.Model(image, layers.Identity(dtype="float32")(image))
-    return predict.remember(model, size, NAMES)
+    return networks.remember(model, size, NAMES)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,8 @@ def run(monkeypatch, capsys, network, tmp_path):
             status = predict.main()
         except SystemExit as ended:  # argparse's way
             status = ended.code
-        return status, capsys.readouterr().err
+        run.printed, told = capsys.readouterr()
+        return status, told
 
     return run
 
@@ -227,14 +229,11 @@ def test_refuses_pixels_that_are_no_grey_levels(tmp_path, mode, reason):
 def test_refuses_what_cannot_be_opened(tmp_path):
     with pytest.raises(ValueError, match="does not exist"):
         photos.read(tmp_path / "nothing.jpg")
-    with pytest.raises(ValueError, match="not a file"):
-        photos.read(tmp_path)
-    os.mkfifo(tmp_path / "pipe.jpg")
-    with pytest.raises(ValueError, match="not a file"):
-        photos.read(tmp_path / "pipe.jpg")
     (tmp_path / "loop.jpg").symlink_to("loop.jpg")
-    with pytest.raises(ValueError, match=r"does not exist|cannot be read"):
-        photos.read(tmp_path / "loop.jpg")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for path in (tmp_path, tmp_path / "pipe.jpg", tmp_path / "loop.jpg"):
+        with pytest.raises(ValueError, match=r"not a file|cannot be read"):
+            photos.read(path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
@@ -260,19 +259,38 @@ def is_sentence(message: str, path) -> bool:
 
 
 def test_of_a_folder_its_own_visible_photos_are_taken(tmp_path):
-    for name in ("b.JPG", "a.png", ".hidden.jpg", "notes.txt"):
+    for name in ("b.JPG", "a.png", "c.jfif", "d.JPE", ".hidden.jpg", "notes.txt"):
         saved(tmp_path / name, format="PNG")
     (tmp_path / "inside.jpg").mkdir()
     saved(tmp_path / "inside.jpg" / "c.png")
     (tmp_path / "link.jpg").symlink_to("a.png")
-    names = [path.name for path in photos.found(tmp_path)]
-    assert names == ["a.png", "b.JPG", "link.jpg"]
+    names = [path.name for path in photos.list_photos(tmp_path)]
+    assert names == ["a.png", "b.JPG", "c.jfif", "d.JPE", "link.jpg"]
     (tmp_path / "none").mkdir()
     with pytest.raises(ValueError, match="folder without photos"):
-        photos.found(tmp_path / "none")
+        photos.list_photos(tmp_path / "none")
+
+
+def test_too_little_memory_is_no_damage(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(photos.Image, "open", full)
+    with pytest.raises(MemoryError):
+        photos.read(saved(tmp_path / "x.png"))
 
 
 # The network
+
+
+@pytest.mark.parametrize("size", [(32, 32), (21, 97), (64, 8)])
+def test_the_square_is_what_tensorflow_makes_of_it(size):
+    image = picture(*size)
+    small = predict.to_square(image, 32)
+    expected = tf.image.resize(image, (32, 32), "bilinear", antialias=True)
+    expected = tf.clip_by_value(tf.round(expected), 0, 255)
+    assert small.dtype == np.float32 and isinstance(small, np.ndarray)
+    np.testing.assert_array_equal(small, expected)
 
 
 def test_logits_come_back_to_where_they_belong():
@@ -295,7 +313,7 @@ def test_logits_of_another_size_are_those_of_the_photo_shrunk():
 
 
 def test_what_a_network_remembers_survives_the_file(network):
-    known = predict.trained_on(predict.load(network))
+    known = networks.trained_on(predict.load_network(network))
     assert (known.image_size, known.class_names) == (32, NAMES)
 
 
@@ -330,7 +348,7 @@ def other_classes(path):
 def too_many_classes(path):
     image = keras.Input((None, None, 3))
     model = keras.Model(image, layers.Conv2D(257, 1)(image))
-    predict.remember(model, 32, [str(k) for k in range(257)]).save(path)
+    networks.remember(model, 32, [str(k) for k in range(257)]).save(path)
 
 
 def three_outputs(path):
@@ -365,7 +383,7 @@ def test_names_must_fit_the_network():
     image = keras.Input((None, None, 3))
     model = keras.Model(image, layers.Conv2D(4, 1)(image))
     with pytest.raises(ValueError, match="4 classes apart, but 3 names"):
-        predict.remember(model, 32, NAMES)
+        networks.remember(model, 32, NAMES)
 
 
 # The command line
@@ -381,18 +399,18 @@ def test_writes_mask_overlay_and_shares(tmp_path, run, network):
         "cat_mask.png",
         "cat_overlay.jpg",
     ]
-    ids = predict.predict(predict.load(network), image).argmax(-1)
+    ids = predict.predict(predict.load_network(network), image).argmax(-1)
     assert len(np.unique(ids)) > 1, "this network is too dull for the test"
     mask = Image.open(out / "cat_mask.png")
     assert mask.mode == "P"
     np.testing.assert_array_equal(np.asarray(mask), ids)
-    colors = photos.palette(NAMES)
-    np.testing.assert_array_equal(np.asarray(mask.convert("RGB")), colors[ids])
+    colored = plots.colored(ids, NAMES)
+    np.testing.assert_array_equal(np.asarray(mask.convert("RGB")), colored)
     about = json.loads((out / "cat.json").read_text())
     for index, name in enumerate(NAMES):
         assert about["share"][name] == pytest.approx((ids == index).mean())
     assert about["photo_size"] == {"width": 70, "height": 50}
-    tinted = 0.45 * image + 0.55 * colors[ids]
+    tinted = 0.45 * image + 0.55 * colored
     expected = np.where((ids == 1)[..., None], image, tinted)
     found = np.asarray(Image.open(out / "cat_overlay.jpg"), float)
     assert np.abs(found - expected).mean() < 12  # JPEG, on noise
@@ -441,6 +459,43 @@ def test_refused_photos_are_named_and_the_others_written(tmp_path, run):
     assert (tmp_path / "out" / "good.json").is_file()
 
 
+def test_a_folder_ends_with_a_line_of_counts(tmp_path, run):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "bad.jpg").write_bytes(b"no photo")
+    (tmp_path / "in" / ".hidden").touch()
+    (tmp_path / "in" / "cat.heic").touch()
+    good = saved(tmp_path / "in" / "good.png")
+    assert run(tmp_path / "in")[0] == 1
+    assert run.printed == "1 written, 1 refused, 1 passed over (cat.heic)\n"
+    for number in range(6):
+        (tmp_path / "in" / f"{number}.txt").touch()
+    run(tmp_path / "in", "--force")
+    assert run.printed.endswith(
+        "7 passed over (0.txt, 1.txt, 2.txt, 3.txt, 4.txt, ...)\n"
+    )
+    run(good, "--force")
+    assert run.printed == ""
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("RESOURCE_EXHAUSTED: Out of memory")]
+)
+def test_a_photo_too_large_for_the_memory_is_refused(tmp_path, run, monkeypatch, error):
+    def full(model, image, size):
+        if len(image) > 100:
+            raise error
+        return whole(model, image, size=size)
+
+    whole = predict.predict
+    monkeypatch.setattr(predict, "predict", full)
+    large, small = tmp_path / "large.png", saved(tmp_path / "small.png")
+    status, told = run(saved(large, picture(200)), small)
+    assert status == 1 and re.fullmatch(
+        r"refused: .*large.png needs .*--max-side\.\n", told
+    )
+    assert (tmp_path / "out" / "small.json").is_file()
+
+
 def test_overwrites_only_when_told_to(tmp_path, run):
     path = saved(tmp_path / "x.png")
     run(path)
@@ -472,7 +527,8 @@ def test_a_name_is_free_again_when_its_photo_was_refused(tmp_path, run):
 
 def test_a_photo_named_twice_is_done_once(tmp_path, run):
     path = saved(tmp_path / "x.png")
-    assert run(path, path, tmp_path) == (0, "")
+    assert run(path, path, tmp_path)[0] == 0
+    assert run(path, path, tmp_path, "--force")[0] == 0
 
 
 def test_never_overwrites_a_photo_it_was_given(tmp_path, run):
@@ -504,7 +560,7 @@ def test_a_disk_that_fills_up_is_a_refusal_and_leaves_nothing(
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(photos.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     status, told = run(saved(tmp_path / "x.png"))
     assert status == 1 and "No space left" in told and told.count("\n") == 1
     assert list((tmp_path / "out").iterdir()) == []
@@ -531,15 +587,35 @@ def test_the_same_photo_twice_gives_the_same_bytes_and_a_terminal_sees_progress(
     tmp_path, network
 ):
     path = saved(tmp_path / "x.png", picture(64, 80))
-    process = start(path, "--model", network, "--out", tmp_path / "one")
+    quiet = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    process = start(path, "--model", network, "--out", tmp_path / "one", env=quiet)
     _, told = process.communicate()
-    assert process.returncode == 0, told
-    assert "1/1" not in told
+    assert (process.returncode, told) == (0, "")  # no word from any library
     words = [path, "--model", network, "--out", tmp_path / "two"]
     status, told = on_a_terminal(*words)
     assert status == 0 and "1/1" in told
     for one in (tmp_path / "one").iterdir():
         assert one.read_bytes() == (tmp_path / "two" / one.name).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_other_backends_give_the_same_without_tensorflow(tmp_path, network, backend):
+    pytest.importorskip(backend, reason="requirements-backends.txt")
+    path = saved(tmp_path / "x.png", picture(64, 80))
+    masks = []
+    for name, missing in (("tensorflow", "None"), (backend, "tensorflow")):
+        program = f"import sys; sys.modules[{missing!r}] = None; "
+        program += "from utils import predict; sys.exit(predict.main())"
+        words = [path, "--model", network, "--out", tmp_path / name]
+        subprocess.run(
+            [sys.executable, "-c", program, *(str(word) for word in words)],
+            cwd=ROOT,
+            env=os.environ | {"KERAS_BACKEND": name},
+            check=True,
+        )
+        masks.append(np.asarray(Image.open(tmp_path / name / "x_mask.png")))
+    assert (masks[0] == masks[1]).mean() > 0.999
 
 
 @pytest.mark.slow
@@ -609,13 +685,13 @@ def test_damaged_photos_never_end_the_program(tmp_path, network, count):
 def test_a_large_photo_fits_into_4_gigabytes(tmp_path, width, height):
     """With the whole VGG16, the process and TensorFlow included."""
     model = fcn.build("8s", 3, fc_units=512, fc_kernel=1, weights=None)
-    networks.save_model(predict.remember(model, 160, NAMES), tmp_path / "m.keras")
+    networks.save_model(networks.remember(model, 160, NAMES), tmp_path / "m.keras")
     cat = Image.fromarray(skimage.data.chelsea()).resize((width, height))
     cat.save(tmp_path / "x.jpg")
     words = [tmp_path / "x.jpg", "--model", tmp_path / "m.keras", "--out", tmp_path]
     program = (
-        "from tools import run_exported; from utils import predict; "
-        "print(predict.main(), run_exported.peak_memory())"
+        "from utils import environment, predict; "
+        "print(predict.main(), environment.peak_memory())"
     )
     command = [sys.executable, "-c", program, *(str(word) for word in words)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

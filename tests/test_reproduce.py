@@ -139,7 +139,9 @@ def test_everything_is_written(whole):
 def test_the_first_seeds_networks_leave_with_what_they_were_trained_on(whole):
     folder = whole / "build" / "models" / "tiny"
     for stage in recipe.STAGES:
-        known = predict.trained_on(leaves := predict.load(folder / f"{stage}.keras"))
+        known = networks.trained_on(
+            leaves := predict.load_network(folder / f"{stage}.keras")
+        )
         assert (known.image_size, known.class_names) == (32, pets.CLASS_NAMES["trimap"])
         kept = networks.load_model(folder / "seed3" / f"{stage}.keras")
         for ours, theirs in zip(leaves.weights, kept.weights, strict=True):

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from data.synthetic_pets import drawing
 from tools import probe as probes
 from tools import reproduce
-from utils import environment, metrics, pet_records, pets, predict
+from utils import environment, metrics, networks, pet_records, pets, predict
 
 WIDTHS = (1, 2, 4, 8, 16)  # of the bands along the outline, in the network's pixels
 RANGES = tuple(itertools.pairwise((1, 2, 4, 8, 16, 32, 10_000)))  # distances from it
@@ -361,10 +361,10 @@ def loaded(arguments: argparse.Namespace) -> tuple[dict[str, keras.Model], int]:
     """Read the networks, and see that they fit the task and each other."""
     names, models, sizes = pets.CLASS_NAMES[arguments.task], {}, set()
     for path in map(pathlib.Path, arguments.model):
-        model = predict.load(path)
+        model = predict.load_network(path)
         if path.stem in models:
             raise ValueError(f"two files are called {path.stem}; rename one.")
-        classes, known = model.output.shape[-1], predict.trained_on(model)
+        classes, known = model.output.shape[-1], networks.trained_on(model)
         if classes != len(names) or (known and known.class_names != names):
             tells = ", ".join(known.class_names) if known else f"{classes} classes"
             raise ValueError(

@@ -15,7 +15,6 @@ import argparse
 import importlib.metadata
 import importlib.util
 import json
-import math
 import os
 import pathlib
 import shutil
@@ -37,7 +36,7 @@ NEEDS = {
     "litert-float16": ("ai_edge_litert",),
     "litert-int8": ("ai_edge_litert",),
 }
-ENDINGS = {"savedmodel": "", "onnx": ".onnx"}
+ENDINGS = {"savedmodel": "", "onnx": ".onnx"}  # else .tflite
 EQUAL_PIXELS = 0.999  # least share of pixels of the same class, float forms
 IOU_LOST = 0.01  # most mean IoU an int8 form may be away
 
@@ -56,40 +55,37 @@ def in_float32(model: keras.Model) -> keras.Model:
 def export(
     model: keras.Model, form: str, folder: pathlib.Path, calibration: np.ndarray | None
 ) -> pathlib.Path:
-    """Write one form of a network.
+    """Write one form of a float32 network; return the file, or SavedModel's folder.
 
     Args:
-        model: in float32, knowing what it was trained on.
+        model: of `networks.remember`.
         form: a key of `NEEDS`.
         folder: where it goes.
         calibration: photos (N, S, S, 3), for int8 only.
-
-    Returns:
-        The file, or SavedModel's folder.
     """
-    size = predict.trained_on(model).image_size
+    size = networks.trained_on(model).image_size
     path = folder / f"{form}{ENDINGS.get(form, '.tflite')}"
     model(np.zeros((1, size, size, 3), np.float32))  # Keras exports what was called
     if form == "savedmodel":
         shutil.rmtree(path, ignore_errors=True)
-        model.export(path, format="tf_saved_model", verbose=False)
-    elif form == "onnx":
-        model.export(path, format="onnx", verbose=False)
-    else:
-        options = {}
-        if form == "litert-float16":
-            options["optimizations"] = [tf.lite.Optimize.DEFAULT]
-            options["target_spec"] = {"supported_types": [tf.float16]}
-        if form == "litert-int8":
-            options["optimizations"] = [tf.lite.Optimize.DEFAULT]
-            options["representative_dataset"] = lambda: ([p[None]] for p in calibration)
-            # No fallback: an operation without an int8 form would be an error.
-            int8 = tf.lite.OpsSet.TFLITE_BUILTINS_INT8
-            options["target_spec"] = {"supported_ops": [int8]}
-        photo = keras.InputSpec(shape=(1, size, size, 3), dtype="float32")
-        model.export(
-            path, format="litert", input_signature=[photo], verbose=False, **options
-        )
+    if form in ("savedmodel", "onnx"):
+        kind = {"savedmodel": "tf_saved_model", "onnx": "onnx"}[form]
+        model.export(path, format=kind, verbose=False)
+        return path
+    options = {}
+    if form != "litert-float32":
+        options["optimizations"] = [tf.lite.Optimize.DEFAULT]
+    if form == "litert-float16":
+        options["target_spec"] = {"supported_types": [tf.float16]}
+    if form == "litert-int8":
+        options["representative_dataset"] = lambda: ([p[None]] for p in calibration)
+        # No fallback: an operation without an int8 form would be an error.
+        int8 = tf.lite.OpsSet.TFLITE_BUILTINS_INT8
+        options["target_spec"] = {"supported_ops": [int8]}
+    photo = keras.InputSpec(shape=(1, size, size, 3), dtype="float32")
+    model.export(
+        path, format="litert", input_signature=[photo], verbose=False, **options
+    )
     return path
 
 
@@ -104,9 +100,9 @@ def run(form: str, path: pathlib.Path, images: np.ndarray) -> tuple[dict, np.nda
     with tempfile.TemporaryDirectory() as folder:
         given, found = (pathlib.Path(folder) / f"{x}.npy" for x in ("photos", "ids"))
         np.save(given, images)
-        words = [form, path.resolve(), given, found]
+        words = [sys.executable, "-m", "tools.run_exported", form, path.resolve()]
         done = subprocess.run(
-            [sys.executable, "-m", "tools.run_exported", *map(str, words)],
+            [*words, given, found],
             cwd=environment.ROOT,
             capture_output=True,
             text=True,
@@ -151,13 +147,12 @@ def problems(rows: dict[str, dict]) -> list[str]:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Export a network and compare forms.")
-    parser.add_argument("--model", required=True, help="of predict.remember")
+    parser.add_argument("--model", required=True, help="of networks.remember")
     parser.add_argument("--out", required=True, type=pathlib.Path, help="folder")
     parser.add_argument("--dataset", required=True, help="as in pets.load")
     parser.add_argument("--formats", nargs="+", choices=NEEDS, default=list(NEEDS))
     parser.add_argument("--photos", type=int, default=32, help="test photos")
     parser.add_argument("--calibration", nargs="+", help="photos or folders, for int8")
-    parser.add_argument("--name", default="export", help="of the file in results/")
     arguments = parser.parse_args()
     if arguments.photos < 1:
         parser.error("--photos: give a whole number from 1 up.")
@@ -167,12 +162,12 @@ def parsed() -> argparse.Namespace:
 def check_packages(forms: list[str]) -> None:
     """Raise when a package is missing, naming the cure."""
     for form in forms:
-        for package in NEEDS[form]:
-            if importlib.util.find_spec(package) is None:
-                raise ValueError(
-                    f"{form} needs the package {package}; install it with make export, "
-                    "or leave the form out with --formats."
-                )
+        missing = [p for p in NEEDS[form] if importlib.util.find_spec(p) is None]
+        if missing:
+            raise ValueError(
+                f"{form} needs the package {missing[0]}; install it with make export, "
+                "or leave the form out with --formats."
+            )
 
 
 def spread(dataset: tf.data.Dataset, count: int) -> list[tuple]:
@@ -190,8 +185,8 @@ def calibration_photos(arguments: argparse.Namespace, task: str, size: int):
         )
         images = [image for image, _ in spread(batches, 100)]
         return f"{len(images)} training photos", np.stack(images)
-    paths = [path for one in arguments.calibration for path in photos.found(one)]
-    images = [predict.to_square(photos.read(path), size).numpy() for path in paths]
+    paths = [path for one in arguments.calibration for path in photos.list_photos(one)]
+    images = [predict.to_square(photos.read(path), size) for path in paths]
     return f"{len(images)} photos given", np.stack(images)
 
 
@@ -199,13 +194,13 @@ def compare(arguments: argparse.Namespace) -> list[str]:
     """Do it all; return what is not as it should be."""
     check_packages(arguments.formats)
     print(environment.prepare(seed=0), flush=True)
-    trained = predict.load(arguments.model)
-    known = predict.trained_on(trained)
+    trained = predict.load_network(arguments.model)
+    known = networks.trained_on(trained)
     tasks = {tuple(names): task for task, names in pets.CLASS_NAMES.items()}
     if known is None or known.class_names not in tasks:
         raise ValueError(
             f"{arguments.model} does not say for which task of utils.pets it was "
-            "trained, and at what size; keep both with predict.remember."
+            "trained, and at what size; keep both with networks.remember."
         )
     task, size = tasks[known.class_names], known.image_size
     model = in_float32(trained)
@@ -219,47 +214,29 @@ def compare(arguments: argparse.Namespace) -> list[str]:
         described, calibration = calibration_photos(arguments, task, size)
 
     arguments.out.mkdir(parents=True, exist_ok=True)
-    reference = arguments.out / "keras.keras"
-    networks.save_model(model, reference)
-    files = {"keras": reference}
+    files = {"keras": arguments.out / "keras.keras"}
+    networks.save_model(model, files["keras"])
     for form in arguments.formats:
         files[form] = export(model, form, arguments.out, calibration)
-        print(f"{files[form]}: {size_on_disk(files[form]) / 1e6:.1f} MB", flush=True)
 
     rows, expected = {}, None
     for form, path in files.items():
         costs, ids = run(form, path, images)
         expected = ids if form == "keras" else expected
-        rows[form] = {
-            "megabytes": size_on_disk(path) / 1e6,
-            **costs,
-            "equal_pixels": float((ids == expected).mean()),
-            "mean_iou": mean_iou(masks, ids, len(known.class_names)),
-        }
-        lost = rows["keras"]["mean_iou"] - rows[form]["mean_iou"]
-        rows[form]["mean_iou_lost"] = lost
-        print(
-            f"{form:15} {rows[form]['megabytes']:6.1f} MB "
-            f"{costs['milliseconds']['median']:6.1f} ms "
-            f"{costs['peak_memory_gb'] or math.nan:5.2f} GB   "
-            f"{rows[form]['equal_pixels']:8.3%} of pixels equal   "
-            f"mean IoU {rows[form]['mean_iou']:.4f}, {0 - lost:+.4f}",
-            flush=True,
-        )
-    versions = {
-        package: importlib.metadata.version(package.replace("_", "-"))
-        for form in arguments.formats
-        for package in NEEDS[form]
-    }
-    as_trained = [
-        np.argmax(trained(image[None], training=False)[0], -1) for image in images
-    ]
-    policies = sorted({layer.dtype_policy.name for layer in trained.layers})
+        score = mean_iou(masks, ids, len(known.class_names))
+        row = {"megabytes": size_on_disk(path) / 1e6, **costs}
+        row |= {"equal_pixels": float((ids == expected).mean()), "mean_iou": score}
+        rows[form] = row
+        row["mean_iou_lost"] = rows["keras"]["mean_iou"] - score
+        print(f"{form}: {row}", flush=True)
+    as_trained = np.stack([trained(x[None], training=False)[0] for x in images])
+    packages = [package for form in arguments.formats for package in NEEDS[form]]
+    version = importlib.metadata.version
     figures = {
-        "export_versions": versions,
+        "export_versions": {p: version(p.replace("_", "-")) for p in packages},
         "model": model.name,
-        "trained_in": policies,
-        "as_trained_equal_pixels": float((np.stack(as_trained) == expected).mean()),
+        "trained_in": sorted({layer.dtype_policy.name for layer in trained.layers}),
+        "as_trained_equal_pixels": float((as_trained.argmax(-1) == expected).mean()),
         "data": f"{len(images)} test photos of {pathlib.Path(arguments.dataset).name}",
         "task": task,
         "image_size": size,
@@ -268,20 +245,19 @@ def compare(arguments: argparse.Namespace) -> list[str]:
         "forms": rows,
         "probe": probes.of("export", {}),
     }
-    path = environment.write_results(arguments.name, figures)
-    print(f"results/{path.name}")
+    print(f"results/{environment.write_results('export', figures).name}")
     return problems(rows)
 
 
 def main() -> int:
     try:
-        found = compare(parsed())
+        wrong = compare(parsed())
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if found:
-        print(f"error: {'; '.join(found)}.", file=sys.stderr)
-    return 1 if found else 0
+    if wrong:
+        print(f"error: {'; '.join(wrong)}.", file=sys.stderr)
+    return int(bool(wrong))
 
 
 if __name__ == "__main__":

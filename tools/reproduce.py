@@ -30,7 +30,7 @@ import skimage.data
 import tensorflow as tf
 
 from tools import probe, recipe
-from utils import environment, networks, pets, plots, predict
+from utils import environment, networks, pets, plots
 
 
 def describe(dataset: str) -> tuple[str, str]:
@@ -227,7 +227,7 @@ def publish(folder: pathlib.Path, first: int, arguments: argparse.Namespace) -> 
     names = pets.CLASS_NAMES[arguments.task]
     for stage in recipe.STAGES:
         model = networks.load_model(folder / f"seed{first}" / f"{stage}.keras")
-        model = predict.remember(model, arguments.image_size, names)
+        model = networks.remember(model, arguments.image_size, names)
         networks.save_model(model, folder / f"{stage}.keras")
 
 

@@ -9,6 +9,8 @@ starts this in a process for each form, so a form's memory is its own.
 
 import json
 import os
+import pathlib
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -18,16 +20,16 @@ import numpy as np
 WARM_UP = 3  # runs that are not timed: the first ones plan and allocate
 
 
-def keras_model(path: str) -> Callable:
+def keras(path: str) -> Callable:
     import tensorflow as tf
 
     from utils import predict
 
-    model = predict.load(path)
+    model = predict.load_network(path)
     return tf.function(lambda photo: model(photo, training=False))
 
 
-def saved_model(path: str) -> Callable:
+def savedmodel(path: str) -> Callable:
     import tensorflow as tf
 
     served = tf.saved_model.load(path)  # no Keras, none of our code
@@ -62,44 +64,29 @@ def litert(path: str) -> Callable:
     return call
 
 
-RUNTIMES = {
-    "keras": keras_model,
-    "savedmodel": saved_model,
-    "onnx": onnx,
-    "litert-float32": litert,
-    "litert-float16": litert,
-    "litert-int8": litert,
-}
-
-
-def peak_memory() -> float | None:
-    """Return the most gigabytes this process held; Linux alone tells it exactly.
-
-    (What `getrusage` says of a child may be its parent's.)
-    """
-    try:
-        with open("/proc/self/status") as file:
-            (line,) = (one for one in file if one.startswith("VmHWM"))
-    except OSError:
-        return None
-    return int(line.split()[1]) * 1024 / 1e9
+RUNTIMES = {"keras": keras, "savedmodel": savedmodel, "onnx": onnx, "litert": litert}
 
 
 def main() -> None:
     form, path, photos, classes = sys.argv[1:]
     photos = np.load(photos)
-    call = RUNTIMES[form](path)
-    found, milliseconds = [], []
-    for number, photo in enumerate([*photos[:WARM_UP], *photos]):
+    call = RUNTIMES[form.partition("-")[0]](path)
+    ids, milliseconds = [], []
+    for photo in [*photos[:WARM_UP], *photos]:
         started = time.perf_counter()
         logits = np.asarray(call(photo[None]))  # (1, S, S, C)
-        if number >= WARM_UP:
-            milliseconds.append(1000 * (time.perf_counter() - started))
-            found.append(logits[0].argmax(-1).astype(np.uint8))
-    np.save(classes, np.stack(found))
-    quartiles = np.percentile(milliseconds, [25, 50, 75])
-    figures = dict(zip(("quartile_1", "median", "quartile_3"), quartiles, strict=True))
-    print(json.dumps({"milliseconds": figures, "peak_memory_gb": peak_memory()}))
+        milliseconds.append(1000 * (time.perf_counter() - started))
+        ids.append(logits[0].argmax(-1).astype(np.uint8))
+    warm_up = len(ids) - len(photos)
+    np.save(classes, np.stack(ids[warm_up:]))
+    quartiles = np.percentile(milliseconds[warm_up:], [25, 50, 75])
+    names = ("quartile_1", "median", "quartile_3")
+    figures = {"milliseconds": dict(zip(names, quartiles, strict=True))}
+    # Linux alone tells it exactly: what getrusage says may be the parent's.
+    status = pathlib.Path("/proc/self/status")
+    held = status.is_file() and re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+    gigabytes = int(held[1]) * 1024 / 1e9 if held else None
+    print(json.dumps(figures | {"peak_memory_gb": gigabytes}))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,29 @@
 """Helpers the notebooks share."""
 
+import contextlib
+import os
 import sys
+from collections.abc import Iterator
+
+COMMAND = sys.argv[0] == "-m"  # while `python -m utils.predict` looks for its module
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Keep from stderr what libraries in C++ write there, whatever their settings."""
+    stderr = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+
 
 try:
-    import keras  # noqa: F401
+    with silence() if COMMAND else contextlib.nullcontext():
+        import keras  # noqa: F401
 except ModuleNotFoundError as error:
     if error.name == "keras":
         raise
@@ -12,6 +32,6 @@ except ModuleNotFoundError as error:
         "one that is with the environment variable KERAS_BACKEND, for the notebooks "
         "tensorflow."
     )
-    if sys.argv[0] == "-m":  # the command line: `python -m utils.predict`
+    if COMMAND:
         sys.exit(f"error: {sentence}")
     raise ImportError(sentence) from error

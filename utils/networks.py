@@ -2,9 +2,11 @@
 
 import os
 import pathlib
+from collections.abc import Sequence
 
 import keras
 import numpy as np
+from keras import layers
 
 from utils import environment, fcn, training
 from utils.batching import VOID
@@ -26,6 +28,71 @@ def load_model(path: str | os.PathLike) -> keras.Model:
     return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 
+@keras.saving.register_keras_serializable(package="learn_fcn")
+class TrainedOn(layers.Layer):
+    """Hands logits on unchanged, and keeps what the network was trained on.
+
+    A layer, because a layer's configuration stays with the network wherever it goes:
+    through `.keras` files, copies and exports.
+
+    Args:
+        image_size: side of the square photos, in pixels.
+        class_names: name of each class id.
+        kwargs: as for `keras.layers.Layer`.
+    """
+
+    def __init__(self, image_size: int, class_names: Sequence[str], **kwargs):
+        super().__init__(**{"dtype": "float32", "name": "trained_on", **kwargs})
+        self.image_size, self.class_names = image_size, tuple(class_names)
+
+    def build(self, shape: tuple) -> None:
+        """Refuse logits (B, H, W, C) that do not fit the names."""
+        if shape[-1] != len(self.class_names):
+            raise ValueError(
+                f"The network tells {shape[-1]} classes apart, but "
+                f"{len(self.class_names)} names were given; give one a class."
+            )
+
+    def call(self, logits: keras.KerasTensor) -> keras.KerasTensor:
+        """Return what comes in, (B, H, W, C)."""
+        return logits
+
+    def get_config(self) -> dict:
+        """Return what `from_config` needs."""
+        return super().get_config() | {
+            "image_size": self.image_size,
+            "class_names": self.class_names,
+        }
+
+
+def remember(
+    model: keras.Model, image_size: int, class_names: Sequence[str]
+) -> keras.Model:
+    """Return a network that knows what it was trained on; it shares all layers.
+
+    Args:
+        model: of `fcn.build`, with one output.
+        image_size: side of the square photos it was trained on, in pixels.
+        class_names: name of each class id.
+
+    Raises:
+        ValueError: when model and names do not fit.
+    """
+    if isinstance(model.output, dict):
+        raise ValueError(
+            f"This network has {len(model.output)} outputs; build one with a single "
+            'output, "8s" for example.'
+        )
+    output = TrainedOn(image_size, class_names)(model.output)
+    return keras.Model(model.input, output, name=model.name)
+
+
+def trained_on(model: keras.Model) -> TrainedOn | None:
+    """Return the layer that keeps what a network was trained on, if it has one."""
+    found = [layer for layer in model.layers if isinstance(layer, TrainedOn)]
+    return found[-1] if found else None
+
+
 def heads(model: keras.Model) -> keras.Model:
     """Return the part of a network behind the backbone; training it trains the network.
 
@@ -42,7 +109,7 @@ def heads(model: keras.Model) -> keras.Model:
     if isinstance(model.output, dict):
         return keras.Model(pools, logits)
     # Keras 3.13 refuses inputs that lead nowhere, as pool3 and pool4 in a 32s.
-    output, *_ = keras.layers.Identity(autocast=False)([logits[names[0]], *pools])
+    output, *_ = layers.Identity(autocast=False)([logits[names[0]], *pools])
     return keras.Model(pools, output)
 
 

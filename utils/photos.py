@@ -1,38 +1,37 @@
-"""Anybody's photos in, upright, RGB, 8 bits; masks and overlays out, whole files."""
+"""The one reader of photographs: whatever shows a picture, upright, RGB, 8 bits."""
 
-import json
+import io
 import os
 import pathlib
-import tempfile
 import warnings
-from collections.abc import Sequence
+import zlib
 from typing import BinaryIO
 
 import numpy as np
-from matplotlib.colors import to_rgb
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from utils import plots
-
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+Image.init()
 # Named, because Pillow knows sixty formats, and starts other programs for some of them.
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+FORMATS = tuple(name for name in FORMATS if name in Image.OPEN)  # AVIF is new
+SUFFIXES = tuple(sorted(s for s, name in Image.EXTENSION.items() if name in FORMATS))
 MOST_PIXELS = 80_000_000  # fewer than Pillow itself warns of
-TOO_LARGE = f"has more than {MOST_PIXELS // 10**6} million pixels; make it smaller."
+TURNS = {  # EXIF's orientation -> what brings the stored pixels upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
-def found(path: str | os.PathLike) -> list[pathlib.Path]:
+def list_photos(path: str | os.PathLike) -> list[pathlib.Path]:
     """List the photos that a file or a folder stands for.
 
-    A file is taken whatever its name. Of a folder its own files are taken whose suffix
-    is one of `SUFFIXES`, in the order of their names: not those that begin with a dot,
-    and nothing from folders inside it. Links are followed.
-
-    Args:
-        path: a file, which need not exist, or a folder.
-
-    Returns:
-        The photos.
+    A file is taken whatever its name; of a folder its own files whose suffix is one of
+    `SUFFIXES` and whose name begins with no dot, by name. Links are followed.
 
     Raises:
         ValueError: when there is no photo in the folder, or it cannot be read.
@@ -46,27 +45,21 @@ def found(path: str | os.PathLike) -> list[pathlib.Path]:
         raise ValueError(
             f"{path} cannot be read ({error.strerror}); see that you may."
         ) from error
-    inside = [
-        one
-        for one in inside
-        if one.suffix.lower() in SUFFIXES
-        and not one.name.startswith(".")
-        and not one.is_dir()
-    ]
-    if not inside:
+    seen = [one for one in inside if one.suffix.lower() in SUFFIXES]
+    photos = [p for p in seen if not (p.name.startswith(".") or p.is_dir())]
+    if not photos:
         raise ValueError(
             f"{path} is a folder without photos; give one with files that end in "
             f"{', '.join(SUFFIXES)}."
         )
-    return inside
+    return photos
 
 
 def read(path: str | os.PathLike) -> np.ndarray:
     """Read a photo as people see it: upright, RGB, 8 bits a channel.
 
-    The camera's note on orientation (EXIF) is honoured. Of 16 bits the upper 8 are
-    kept; grey, palette and CMYK become RGB; what is transparent is laid on white.
-    Colour profiles are not applied.
+    Of 16 bits the upper 8 are kept; grey, palette and CMYK become RGB; what is
+    transparent is laid on white. Colour profiles are not applied.
 
     Args:
         path: a file of one of `FORMATS`, whatever its name says.
@@ -75,188 +68,129 @@ def read(path: str | os.PathLike) -> np.ndarray:
         (H, W, 3) uint8.
 
     Raises:
-        ValueError: one sentence, for whatever is no photo, is damaged, moves, or has
-            more than `MOST_PIXELS`.
+        ValueError: one sentence, for whatever is no photo, has damaged pixels, moves,
+            or has more than `MOST_PIXELS`.
+        MemoryError: when there is too little memory for it.
     """
     path = pathlib.Path(path)
     try:
-        if not path.exists():
-            raise ValueError(f"{path} does not exist; check its name.")
         if not path.is_file():  # a pipe would make us wait for ever
-            raise ValueError(f"{path} is not a file; give a photo.")
-        if path.stat().st_size == 0:
-            raise ValueError(f"{path} is empty; copy it again.")
+            raise ValueError(f"{path} does not exist or is not a file; give a photo.")
         file = path.open("rb")
     except OSError as error:
         raise ValueError(
             f"{path} cannot be read ({error.strerror}); see that you may."
         ) from error
     with file, warnings.catch_warnings():
-        # What Pillow warns of is a photo that might not be what was photographed.
-        warnings.simplefilter("error", UserWarning)
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        warnings.simplefilter("ignore")  # Pillow's, of what lies beside the pixels
+        return np.asarray(to_upright_rgb(load_picture(file, path), path))
+
+
+def load_picture(file: BinaryIO, name: object) -> Image.Image:
+    """Decode all pixels of a file, as they are stored.
+
+    What lies beside them may be broken: notes of the camera, text, colour profiles.
+
+    Args:
+        file: one of `FORMATS`, open.
+        name: what messages call it.
+
+    Raises:
+        ValueError, MemoryError: as for `read`.
+    """
+    try:
         try:
-            return _upright(file)
-        except _Refused as reason:
-            raise ValueError(f"{path} {reason}") from None
-        except UnidentifiedImageError:
-            raise ValueError(
-                f"{path} is no picture with pixels in it; give one of the formats "
-                f"{', '.join(FORMATS)}."
-            ) from None
-        except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-            raise ValueError(f"{path} {TOO_LARGE}") from None
-        except Exception as error:  # whatever a damaged file makes of Pillow
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            raise ValueError(
-                f"{path} is damaged ({reason[0][:120]}); copy it again."
-            ) from error
+            return _load(file)
+        except Exception:
+            file.seek(0)
+            if file.read(8) != b"\x89PNG\r\n\x1a\n":
+                raise
+            file.seek(0)
+            return _load(io.BytesIO(_pixels_of_png(file.read())))
+    except MemoryError:
+        raise
+    except Image.DecompressionBombError:
+        raise ValueError(
+            f"{name} has more than {MOST_PIXELS // 10**6} million pixels; make it "
+            "smaller."
+        ) from None
+    except UnidentifiedImageError:
+        file.seek(0)
+        if not file.read(1):
+            raise ValueError(f"{name} is empty; copy it again.") from None
+        raise ValueError(
+            f"{name} is no picture with pixels in it; give one of the formats "
+            f"{', '.join(FORMATS)}."
+        ) from None
+    except Exception as error:  # whatever a damaged file makes of Pillow
+        reason = str(error).split(" <_io")[0].splitlines() or [type(error).__name__]
+        raise ValueError(
+            f"{name} is damaged ({reason[0][:120]}); copy it again."
+        ) from error
 
 
-def _upright(file: BinaryIO) -> np.ndarray:
-    """Decode an open file into (H, W, 3) uint8."""
+def _load(file: BinaryIO) -> Image.Image:
     image = Image.open(file, formats=FORMATS)
     if image.width * image.height > MOST_PIXELS:
-        raise _Refused(TOO_LARGE)
+        raise Image.DecompressionBombError
+    image.load()
+    return image
+
+
+def _pixels_of_png(content: bytes) -> bytes:
+    """Leave out what Pillow refuses a whole PNG for: long texts, wrong checksums."""
+    kept, start = [content[:8]], 8
+    while start < len(content):
+        end = start + 12 + int.from_bytes(content[start : start + 4], "big")
+        name, check = content[start + 4 : start + 8], content[end - 4 : end]
+        whole = zlib.crc32(content[start + 4 : end - 4]).to_bytes(4, "big") == check
+        # Capital letters: chunks that no reader may leave out.
+        needed = name[:1].isupper() or name in (b"tRNS", b"acTL")
+        if needed or (name == b"eXIf" and whole):
+            kept.append(content[start:end])
+        start = end
+    return b"".join(kept)
+
+
+def orientation(image: Image.Image) -> int:
+    """Return how the camera was held, 1 to 8 as in EXIF; 1 when it does not say."""
+    try:
+        noted = image.getexif().get(0x0112)
+        return noted if noted in TURNS else 1
+    except Exception:  # a note that cannot be read; the pixels are sound
+        return 1
+
+
+def to_upright_rgb(
+    image: Image.Image, name: object, as_tfds: bool = False
+) -> Image.Image:
+    """Turn a picture as the camera was held, and its pixels into RGB of 8 bits.
+
+    Args:
+        image: of `load_picture`.
+        name: what messages call it.
+        as_tfds: as TFDS reads the official files: what is transparent keeps its
+            colour, and of several pictures the first is taken.
+
+    Raises:
+        ValueError: as for `read`.
+    """
+    turn = TURNS.get(orientation(image))
     # MPO is what some cameras write: a JPEG, and more pictures of the same behind it.
-    if image.format != "MPO" and getattr(image, "is_animated", False):
-        raise _Refused("holds several pictures; save the one you mean as a file.")
-    image = ImageOps.exif_transpose(image)
-    if image.mode == "I" or image.mode.startswith("I;16"):
+    single = as_tfds or image.format == "MPO"
+    if not single and getattr(image, "is_animated", False):
+        raise ValueError(
+            f"{name} holds several pictures; save the one you mean as a file."
+        )
+    if image.mode == "F":
+        raise ValueError(f"{name} has fractions for pixels; save it with 8 bits.")
+    if image.mode.startswith("I"):
         grey = np.asarray(image)  # (H, W), 0..65535
         if grey.min() < 0 or grey.max() > 65535:
-            raise _Refused("has more than 16 bits a pixel; save it with 8.")
-        return np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=-1)
-    if image.mode == "F":
-        raise _Refused("has fractions for pixels; save it with 8 bits.")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
+            raise ValueError(f"{name} has more than 16 bits a pixel; save it with 8.")
+        image = Image.fromarray((grey >> 8).astype(np.uint8))
+    elif image.has_transparency_data and not as_tfds:
         white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return np.asarray(image.convert("RGB"))
-
-
-class _Refused(Exception):
-    """Says what a photo has, or is, that makes it unreadable here."""
-
-
-def palette(class_names: Sequence[str]) -> np.ndarray:
-    """Return the colours (C, 3), uint8, in which masks of these classes are drawn."""
-    other = plots.LINE_COLORS
-    colors = [
-        plots.COLORS.get(name, other[index % len(other)])
-        for index, name in enumerate(class_names)
-    ]
-    return np.uint8([[round(255 * part) for part in to_rgb(one)] for one in colors])
-
-
-def draw(
-    image: np.ndarray, mask: np.ndarray, class_names: Sequence[str]
-) -> tuple[Image.Image, Image.Image]:
-    """Make the two pictures of a prediction.
-
-    Args:
-        image: (H, W, 3) uint8.
-        mask: (H, W), class ids.
-        class_names: name of each id.
-
-    Returns:
-        The mask as an indexed picture, whose pixels are the ids, and the photo tinted
-        with it; background is left as it is.
-    """
-    ids = Image.fromarray(mask.astype(np.uint8)).convert("L")
-    ids.putpalette(palette(class_names).tobytes())
-    photo = Image.fromarray(image)
-    tinted = Image.blend(photo, ids.convert("RGB"), 0.55)
-    named = [name == "background" for name in class_names]
-    background = Image.fromarray(np.array(named)[mask])
-    tinted.paste(photo, mask=background)
-    return ids, tinted
-
-
-def targets(path: pathlib.Path, folder: pathlib.Path) -> list[pathlib.Path]:
-    """Name the three files that are made of a photo."""
-    endings = ("_mask.png", "_overlay.jpg", ".json")
-    return [folder / f"{path.stem}{ending}" for ending in endings]
-
-
-def check_free(
-    path: pathlib.Path,
-    folder: pathlib.Path,
-    force: bool,
-    given: set[pathlib.Path],
-    made_of: dict[str, pathlib.Path],
-) -> None:
-    """Refuse a photo for which a file would be lost.
-
-    Args:
-        path: the photo.
-        folder: where its three files go.
-        force: whether files of an earlier run may be replaced.
-        given: all photos of this run, resolved; these are never overwritten.
-        made_of: name, in small letters -> photo, of those this run has written.
-
-    Raises:
-        ValueError: naming the file.
-    """
-    first = made_of.get(path.stem.casefold())
-    if first:
-        raise ValueError(
-            f"{path} has the name of {first}, and would overwrite what is made of it; "
-            "give it another --out."
-        )
-    for target in targets(path, folder):
-        if target.resolve() in given:
-            raise ValueError(
-                f"{path} would overwrite the photo {target}; give another --out."
-            )
-        if target.exists() and not force:
-            raise ValueError(
-                f"{path} was not done: {target} exists; give another --out, or --force."
-            )
-
-
-def write(
-    path: pathlib.Path,
-    folder: pathlib.Path,
-    image: np.ndarray,
-    mask: np.ndarray,
-    class_names: Sequence[str],
-    about: dict,
-) -> None:
-    """Write mask, overlay and shares of a photo, each file whole or not at all.
-
-    Args:
-        path: the photo; its name is kept.
-        folder: where the three files go.
-        image: (H, W, 3) uint8.
-        mask: (H, W), class ids.
-        class_names: name of each id.
-        about: what else the JSON file says.
-
-    Raises:
-        OSError: when there is no room, or the folder cannot be written.
-    """
-    ids, tinted = draw(image, mask, class_names)
-    counts = np.bincount(mask.ravel(), minlength=len(class_names))
-    shares = (counts / mask.size).tolist()
-    height, width = mask.shape
-    about = {
-        "photo": path.name,
-        **about,
-        "mask_size": {"width": width, "height": height},
-        "share": dict(zip(class_names, shares, strict=True)),
-    }
-    try:
-        with tempfile.TemporaryDirectory(prefix=".predict-", dir=folder) as name:
-            aside = targets(path, pathlib.Path(name))
-            ids.save(aside[0])
-            tinted.save(aside[1], quality=90)
-            aside[2].write_text(json.dumps(about, indent=1) + "\n")
-            for one, target in zip(aside, targets(path, folder), strict=True):
-                os.replace(one, target)
-    except OSError as error:
-        raise OSError(
-            f"{path} was not done: {folder} cannot be written "
-            f"({error.strerror or error}); make room or give another --out."
-        ) from error
+        image = Image.alpha_composite(white, image.convert("RGBA"))
+    image = image.convert("RGB")
+    return image if turn is None else image.transpose(turn)

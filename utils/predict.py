@@ -8,92 +8,23 @@ share of each class). All lie upright, whichever way the camera was held.
 """
 
 import argparse
-import contextlib
 import os
 import pathlib
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no start-up chatter on stderr
+from collections.abc import Sequence
 
 import keras
 import numpy as np
-import tensorflow as tf
-from keras import layers
-from PIL import Image
+from keras import ops
+from PIL import Image, ImageColor
 from tqdm import tqdm
 
-from utils import environment, networks, photos
+from utils import environment, networks, photos, plots, silence
 
 
-@keras.saving.register_keras_serializable(package="learn_fcn")
-class TrainedOn(layers.Layer):
-    """Hands logits on unchanged, and keeps what the network was trained on.
-
-    A layer, because a layer's configuration stays with the network wherever it goes:
-    through `.keras` files, copies and exports.
-
-    Args:
-        image_size: side of the square photos, in pixels.
-        class_names: name of each class id.
-        kwargs: as for `keras.layers.Layer`.
-    """
-
-    def __init__(self, image_size: int, class_names: Sequence[str], **kwargs):
-        super().__init__(**{"dtype": "float32", "name": "trained_on", **kwargs})
-        self.image_size, self.class_names = image_size, tuple(class_names)
-
-    def build(self, shape: tuple) -> None:
-        """Refuse logits (B, H, W, C) that do not fit the names."""
-        if shape[-1] != len(self.class_names):
-            raise ValueError(
-                f"The network tells {shape[-1]} classes apart, but "
-                f"{len(self.class_names)} names were given; give one a class."
-            )
-
-    def call(self, logits: keras.KerasTensor) -> keras.KerasTensor:
-        """Return what comes in, (B, H, W, C)."""
-        return logits
-
-    def get_config(self) -> dict:
-        """Return what `from_config` needs."""
-        return super().get_config() | {
-            "image_size": self.image_size,
-            "class_names": self.class_names,
-        }
-
-
-def remember(
-    model: keras.Model, image_size: int, class_names: Sequence[str]
-) -> keras.Model:
-    """Return a network that knows what it was trained on; it shares all layers.
-
-    Args:
-        model: of `fcn.build`, with one output.
-        image_size: side of the square photos it was trained on, in pixels.
-        class_names: name of each class id.
-
-    Raises:
-        ValueError: when model and names do not fit.
-    """
-    if isinstance(model.output, dict):
-        raise ValueError(
-            f"This network has {len(model.output)} outputs; build one with a single "
-            'output, "8s" for example.'
-        )
-    output = TrainedOn(image_size, class_names)(model.output)
-    return keras.Model(model.input, output, name=model.name)
-
-
-def trained_on(model: keras.Model) -> TrainedOn | None:
-    """Return the layer that keeps what a network was trained on, if it has one."""
-    found = [layer for layer in model.layers if isinstance(layer, TrainedOn)]
-    return found[-1] if found else None
-
-
-def load(path: str | os.PathLike) -> keras.Model:
+def load_network(path: str | os.PathLike) -> keras.Model:
     """Read a network from a `.keras` file, in safe mode: no code is taken from it.
 
     Args:
@@ -114,17 +45,14 @@ def load(path: str | os.PathLike) -> keras.Model:
             f"{path} cannot be read as a Keras network, in safe mode "
             f"({reason[0][:200]}); take an undamaged file without code in it."
         ) from error
-    inputs, outputs = model.inputs, model.outputs
-    if len(outputs) != 1:
+    if len(model.outputs) != 1:
         raise ValueError(
-            f"{path} has {len(outputs)} outputs, one for each map of logits; take a "
-            "network with a single one, an 8s for example."
+            f"{path} has {len(model.outputs)} outputs, one for each map of logits; "
+            "take a network with a single one, an 8s for example."
         )
-    if (
-        [len(one.shape) for one in (*inputs, *outputs)] != [4, 4]
-        or inputs[0].shape[-1] != 3
-        or None not in inputs[0].shape[1:3]
-    ):
+    shapes = [one.shape for one in (*model.inputs, *model.outputs)]
+    ranks = [len(shape) for shape in shapes]
+    if ranks != [4, 4] or shapes[0][-1] != 3 or None not in shapes[0][1:3]:
         raise ValueError(
             f"{path} does not turn photos (B, H, W, 3) of any size into logits "
             "(B, H, W, C); take one of the networks of utils.fcn."
@@ -132,11 +60,11 @@ def load(path: str | os.PathLike) -> keras.Model:
     return model
 
 
-def to_square(image: np.ndarray, image_size: int) -> tf.Tensor:
+def to_square(image: np.ndarray, image_size: int) -> np.ndarray:
     """Bring a photo (H, W, 3) to float32 (S, S, 3), as `pets.load` does it."""
-    square = (image_size, image_size)
-    small = tf.image.resize(image, square, "bilinear", antialias=True)
-    return tf.clip_by_value(tf.round(small), 0, 255)
+    size = (image_size, image_size)
+    small = ops.image.resize(np.float32(image), size, antialias=True)
+    return np.clip(np.round(ops.convert_to_numpy(small)), 0, 255)
 
 
 def predict(
@@ -147,9 +75,8 @@ def predict(
 ) -> np.ndarray:
     """Compute the logits of a photo of any size, for each of its own pixels.
 
-    The photo is brought to the square the network was trained on, as `pets.load` does
-    it, and the logits back to the photo. Logits, not class ids: between two ids lies
-    the id of something else.
+    The photo is brought to the square the network was trained on, and the logits back
+    to the photo. Logits, not class ids: between two ids lies the id of something else.
 
     Args:
         model: a network of `fcn.build`.
@@ -167,36 +94,87 @@ def predict(
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
         raise ValueError(f"The photo has shape {image.shape}; give (H, W, 3).")
-    known = trained_on(model)
     if image_size is None:
+        known = networks.trained_on(model)
         if known is None:
             raise ValueError(
                 "This network does not know the size it was trained at; give "
-                "image_size, or keep it with predict.remember before saving."
+                "image_size, or keep it with networks.remember before saving."
             )
         image_size = known.image_size
     small = to_square(image, image_size)  # (S, S, 3)
-    logits = model(small[None], training=False)  # (1, S, S, C)
-    return tf.image.resize(logits[0], size or image.shape[:2]).numpy()  # (H, W, C)
+    logits = ops.cast(model(small[None], training=False)[0], "float32")  # (S, S, C)
+    logits = ops.image.resize(logits, size or image.shape[:2])  # (H, W, C)
+    return ops.convert_to_numpy(logits)
+
+
+def _check_free(
+    path: pathlib.Path,
+    targets: list[pathlib.Path],
+    force: bool,
+    given: set[pathlib.Path],
+    made_of: dict[str, pathlib.Path],
+) -> None:
+    """Refuse a photo where its targets would replace a photo given or another's."""
+    if first := made_of.get(path.stem.casefold()):
+        raise ValueError(
+            f"{path} has the name of {first}, and would overwrite what is made of it; "
+            "give it another --out."
+        )
+    for target in targets:
+        if target.resolve() in given:
+            raise ValueError(
+                f"{path} would overwrite the photo {target}; give another --out."
+            )
+        if target.exists() and not force:
+            raise ValueError(
+                f"{path} was not done: {target} exists; give another --out, or --force."
+            )
 
 
 def _segment(
-    model: keras.Model, path: pathlib.Path, folder: pathlib.Path, max_side: int | None
+    model: keras.Model,
+    path: pathlib.Path,
+    targets: list[pathlib.Path],
+    max_side: int | None,
 ) -> None:
-    """Segment one photo, and write what came of it."""
-    known = trained_on(model)
+    """Write mask, overlay and shares of a photo, each file whole or not at all."""
+    known = networks.trained_on(model)
+    names = known.class_names
     image = photos.read(path)  # (H, W, 3)
     height, width = image.shape[:2]
     scale = min(1.0, (max_side or max(height, width)) / max(height, width))
-    size = max(1, round(scale * height)), max(1, round(scale * width))
+    size = max(1, round(scale * height)), max(1, round(scale * width))  # (h, w)
     mask = predict(model, image, size=size).argmax(-1)  # (h, w)
-    if scale < 1:
-        image = np.asarray(Image.fromarray(image).resize(size[::-1]))  # (h, w, 3)
+    photo = Image.fromarray(image)
+    photo = photo.resize(size[::-1]) if scale < 1 else photo
+    ids = Image.fromarray(mask.astype(np.uint8)).convert("L")
+    ids.putpalette([part for color in _colors(names) for part in color])
+    tinted = Image.blend(photo, ids.convert("RGB"), 0.55)
+    background = np.array([name == "background" for name in names])[mask]
+    tinted.paste(photo, mask=Image.fromarray(background))
+    shares = np.bincount(mask.ravel(), minlength=len(names)) / mask.size
     about = {
+        "photo": path.name,
         "photo_size": {"width": width, "height": height},
         "network_size": known.image_size,
+        "mask_size": {"width": size[1], "height": size[0]},
+        "share": dict(zip(names, shares.tolist(), strict=True)),
     }
-    photos.write(path, folder, image, mask, known.class_names, about)
+    with environment.replacing(targets[0]) as temporary:
+        ids.save(temporary)
+    with environment.replacing(targets[1]) as temporary:
+        tinted.save(temporary, quality=90)
+    environment.write_json(targets[2], about)
+
+
+def _colors(class_names: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Return the colours in which masks of these classes are drawn."""
+    others = plots.LINE_COLORS
+    colors = [
+        plots.COLORS.get(n, others[k % len(others)]) for k, n in enumerate(class_names)
+    ]
+    return [ImageColor.getrgb(color) for color in colors]
 
 
 def _parsed() -> argparse.Namespace:
@@ -210,7 +188,9 @@ def _parsed() -> argparse.Namespace:
         "followed. Exit status: 0 when all photos were written, 1 when some were "
         "refused (the others are written), 2 for wrong usage, 130 when stopped.",
     )
-    parser.add_argument("photos", nargs="+", metavar="PHOTO", help="a file or a folder")
+    parser.add_argument(
+        "photos", nargs="+", type=pathlib.Path, metavar="PHOTO", help="file or folder"
+    )
     parser.add_argument(
         "--model", required=True, help=".keras file that knows its size and classes"
     )
@@ -229,7 +209,7 @@ def _ready(arguments: argparse.Namespace) -> keras.Model:
     """Make the folder, and read the network; raise when either is of no use."""
     folder = arguments.out
     for path in arguments.photos:
-        if os.path.isdir(path) and folder.resolve() == pathlib.Path(path).resolve():
+        if path.is_dir() and folder.resolve() == path.resolve():
             raise ValueError(
                 f"--out is {path}, the photos' own folder, where the next run would "
                 "take overlays for photos; give another."
@@ -242,12 +222,12 @@ def _ready(arguments: argparse.Namespace) -> keras.Model:
             f"--out is {folder}, where nothing can be written ({error.strerror}); give "
             "a folder of yours."
         ) from error
-    model = load(arguments.model)
-    known = trained_on(model)
+    model = load_network(arguments.model)
+    known = networks.trained_on(model)
     if known is None:
         raise ValueError(
             f"{arguments.model} does not know the size and the classes it was trained "
-            "on; keep them with predict.remember before saving."
+            "on; keep them with networks.remember before saving."
         )
     if len(known.class_names) > 256:
         raise ValueError(
@@ -257,69 +237,93 @@ def _ready(arguments: argparse.Namespace) -> keras.Model:
     return model
 
 
-@contextlib.contextmanager
-def _stopped_between_photos() -> Iterator[list]:
-    """Yield a list that is no longer empty once Ctrl-C was pressed.
-
-    An exception in the middle of a photo could come while a folder of temporary files
-    is made or removed, and leave it. A second Ctrl-C does not wait.
-    """
-    asked = []
-
-    def note(*_):
-        asked.append(True)
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, note)
+def _passed_over(folder: pathlib.Path, taken: list[pathlib.Path]) -> list[str]:
+    """Name what lies in a folder to be seen, and is not among the photos taken."""
     try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
+        names = sorted(os.listdir(folder))
+    except OSError:  # no folder, or a refused one
+        return []
+    return [n for n in names if not n.startswith(".") and folder / n not in taken]
+
+
+def _reason(path: pathlib.Path, error: Exception) -> str:
+    """Say why a photo was not done; raise again what is no fault of the photo's."""
+    if isinstance(error, (ValueError, OSError)):
+        return str(error)
+    # Each backend has an error of its own for too little memory.
+    words = f"{type(error).__name__} {error}".lower().replace("_", "")
+    signs = ("memoryerror", "resourceexhausted", "out of memory", "t allocate memory")
+    if not any(sign in words for sign in signs):
+        raise error
+    return (
+        f"{path} needs more memory than there is; make it smaller, or use --max-side."
+    )
 
 
 def _run(arguments: argparse.Namespace, stopped: list) -> int:
     """Do what the command line asks; return the exit status."""
     try:
-        environment.prepare(seed=0, deterministic=True)
+        with silence():  # seeding imports TensorFlow under other backends, too
+            environment.prepare(seed=0, deterministic=True)
         model = _ready(arguments)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    refusals, waiting = [], []
-    for path in arguments.photos:
+    taken, passed_over, refusals = {}, [], []
+    for path in dict.fromkeys(arguments.photos):
+        found = []
         try:
-            waiting += photos.found(path)
+            found = photos.list_photos(path)
         except ValueError as error:
-            refusals.append(str(error))
-    for refusal in refusals:
-        print(f"refused: {refusal}", file=sys.stderr)
-    # Whoever names a file and its folder too means it once.
-    waiting = list({os.path.abspath(path): path for path in waiting}.values())
-    given, made_of = {path.resolve() for path in waiting}, {}
-    for path in tqdm(waiting, unit="photo", disable=None):  # on a terminal only
+            refusals.append(f"refused: {error}")
+            print(refusals[-1], file=sys.stderr)
+        passed_over += _passed_over(path, found)
+        # Whoever names a file and its folder too means it once.
+        taken |= {os.path.abspath(one): one for one in found}
+    given, made_of = {path.resolve() for path in taken.values()}, {}
+    for path in tqdm(taken.values(), unit="photo", disable=None):  # on a terminal only
         if stopped:
             raise KeyboardInterrupt
+        endings = ("_mask.png", "_overlay.jpg", ".json")
+        targets = [arguments.out / f"{path.stem}{ending}" for ending in endings]
         try:
-            photos.check_free(path, arguments.out, arguments.force, given, made_of)
-            _segment(model, path, arguments.out, arguments.max_side)
+            _check_free(path, targets, arguments.force, given, made_of)
+            _segment(model, path, targets, arguments.max_side)
             # Small and capital letters are one on many disks.
             made_of[path.stem.casefold()] = path
-        except (ValueError, OSError) as error:
-            refusals.append(str(error))
-            tqdm.write(f"refused: {error}", file=sys.stderr)
+        except Exception as error:
+            refusals.append(f"refused: {_reason(path, error)}")
+            tqdm.write(refusals[-1], file=sys.stderr)
+    if any(path.is_dir() for path in arguments.photos):
+        told = f"{len(made_of)} written, {len(refusals)} refused, "
+        told += f"{len(passed_over)} passed over"
+        listed = ", ".join(passed_over[:5]) + ", ..." * (len(passed_over) > 5)
+        print(f"{told} ({listed})" if passed_over else told)
     return int(bool(refusals))
 
 
 def main() -> int:
-    """Run the command line."""
+    """Run the command line; Ctrl-C ends it between two photos, the second one at once.
+
+    An exception in the middle of a photo could come while a temporary file is made or
+    removed, and leave it.
+    """
+    stopped = []
+
+    def note(*_):
+        stopped.append(True)
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, note)
     try:
-        with _stopped_between_photos() as stopped:
-            return _run(_parsed(), stopped)
+        return _run(_parsed(), stopped)
     except KeyboardInterrupt:
         print(
             "stopped; what is written is whole, the rest is missing.", file=sys.stderr
         )
         return 130
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 if __name__ == "__main__":

@@ -111,8 +111,6 @@ def unpacked(folder: pathlib.Path, cache: pathlib.Path) -> pathlib.Path:
     Raises:
         FileNotFoundError: one of the two archives is missing.
         ValueError: an archive is damaged, leaves the folder, holds links or is a bomb.
-
-    Introduced in notebook 00.
     """
     digest = hashlib.sha256()
     for name in ARCHIVES:

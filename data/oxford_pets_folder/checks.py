@@ -1,8 +1,9 @@
 """Every check of a photo, a mask and a line of a list: one sentence per fault.
 
 A reader's folder holds more than the official one does: phone photos lying on their
-side, PNG files called .jpg, half-copied files. Whatever shows a picture is read; all
-else raises `ValueError` or `FileNotFoundError` naming the file and the fault.
+side, PNG files called .jpg, half-copied files. Whatever shows a picture is read (by
+`utils.photos`, as everywhere); all else raises `ValueError` or `FileNotFoundError`
+naming the file and the fault.
 """
 
 import dataclasses
@@ -12,9 +13,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps
+from PIL import Image
 
 from data.oxford_pets_folder.breeds import BREEDS
+from utils import photos
 
 # The official archive's files that are no clean JPEG (PNG, GIF, or JPEG with stray
 # bytes at which decoders grumble at every reading): stored anew, once. The list is the
@@ -24,7 +26,6 @@ ODD_FILES = frozenset(
     + [f"Egyptian_Mau_{n}" for n in (14, 139, 145, 156, 167, 177, 186, 191)]
 )
 NUM_SPECIES = 2
-EXIF_ORIENTATION = 0x0112
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +48,6 @@ def lines(path: pathlib.Path) -> Iterator[tuple[str, str]]:
     Raises:
         FileNotFoundError: there is no such list.
         ValueError: the file is not text.
-
-    Introduced in notebook 00.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -80,8 +79,6 @@ def parse(line: str, where: str) -> Entry:
     Raises:
         ValueError: another number of columns, an unknown breed or species number, or a
             name that points out of the folder.
-
-    Introduced in notebook 00.
     """
     columns = line.rsplit(maxsplit=3)
     try:
@@ -111,31 +108,10 @@ def parse(line: str, where: str) -> Entry:
 
 
 def _content(path: pathlib.Path, kind: str, where: str) -> bytes:
-    """Return the file's bytes; a sentence when it is missing or empty."""
+    """Return the file's bytes; a sentence when it is missing."""
     if not path.is_file():
         raise FileNotFoundError(f"{where}: the {kind} {path} is missing.")
-    content = path.read_bytes()
-    if not content:
-        raise ValueError(
-            f"{where}: the {kind} {path} is empty (0 bytes): copy it anew."
-        )
-    return content
-
-
-def _open(content: bytes, path: pathlib.Path, kind: str, where: str) -> Image.Image:
-    """Decode wholly whatever Pillow can decode; a sentence for everything else."""
-    try:
-        image = Image.open(io.BytesIO(content))
-        image.load()
-    # Pillow's readers raise a dozen types on damaged files (SyntaxError, struct.error,
-    # zlib.error, DecompressionBombError, ...): all mean the same to the reader.
-    except Exception as error:
-        reason = str(error).split(" <_io")[0].rstrip(".")
-        raise ValueError(
-            f"{where}: the {kind} {path} is truncated, damaged or no image at all "
-            f"({reason}): copy it anew."
-        ) from error
-    return image
+    return path.read_bytes()
 
 
 def _png(image: Image.Image) -> bytes:
@@ -145,29 +121,17 @@ def _png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Turn any of Pillow's modes into 8-bit RGB.
-
-    16-bit grey keeps its high byte (Pillow's own conversion clips at 255, which turns
-    such photos white). Alpha is dropped, as TFDS does, so both sources agree; of an
-    animation the first frame stays.
-
-    Introduced in notebook 00.
-    """
-    if image.mode.startswith("I"):
-        high_byte = np.asarray(image).astype(np.int64) >> 8
-        image = Image.fromarray(np.clip(high_byte, 0, 255).astype(np.uint8))
-    return image.convert("RGB")
-
-
 def _is_plain_jpeg(content: bytes) -> bool:
-    """Return whether TensorFlow reads the file as it is: upright 8-bit RGB or grey."""
+    """Return whether TensorFlow may read the file as it is: upright RGB or grey."""
     try:
-        header = Image.open(io.BytesIO(content))
-        upright = header.getexif().get(EXIF_ORIENTATION, 1) not in range(2, 9)
+        header = Image.open(io.BytesIO(content), formats=["JPEG"])
     except Exception:  # not even a header: the full reading says what is wrong
         return False
-    return header.format == "JPEG" and header.mode in ("RGB", "L") and upright
+    return (
+        (header.format, header.mode) in (("JPEG", "RGB"), ("JPEG", "L"))
+        and header.width * header.height <= photos.MOST_PIXELS
+        and photos.orientation(header) == 1
+    )
 
 
 def read_photo(path: pathlib.Path, where: str) -> tuple[bytes, tuple[int, int], int]:
@@ -187,21 +151,20 @@ def read_photo(path: pathlib.Path, where: str) -> tuple[bytes, tuple[int, int], 
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: empty, truncated or no image.
-
-    Introduced in notebook 00.
+        ValueError: no picture, or damaged pixels.
+        MemoryError: when there is too little memory for it.
     """
     content = _content(path, "photo", where)
     if path.stem not in ODD_FILES and _is_plain_jpeg(content):
         try:  # with the decoder that will read it in every epoch
             height, width, _ = tf.io.decode_jpeg(content, channels=3).shape
             return content, (width, height), 1
-        except tf.errors.InvalidArgumentError:
+        except (tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError):
             pass  # Pillow reads some that TensorFlow refuses, or says what is wrong
-    image = _open(content, path, "photo", where)
-    orientation = image.getexif().get(EXIF_ORIENTATION, 1)
-    upright = ImageOps.exif_transpose(to_rgb(image))
-    return _png(upright), upright.size, orientation
+    name = f"{where}: the photo {path}"
+    image = photos.load_picture(io.BytesIO(content), name)
+    upright = photos.to_upright_rgb(image, name, as_tfds=True)
+    return _png(upright), upright.size, photos.orientation(image)
 
 
 def read_mask(
@@ -225,11 +188,9 @@ def read_mask(
     Raises:
         FileNotFoundError: no such file.
         ValueError: damaged, another size than the photo, or other values than 1, 2, 3.
-
-    Introduced in notebook 00.
     """
     content = _content(path, "mask", where)
-    image = _open(content, path, "mask", where)
+    image = photos.load_picture(io.BytesIO(content), f"{where}: the mask {path}")
     values = np.asarray(image)
     if values.ndim != 2:
         raise ValueError(
@@ -238,8 +199,7 @@ def read_mask(
         )
     turned = orientation in (5, 6, 7, 8)
     if turned and image.size != size and image.size[::-1] == size:
-        image.getexif()[EXIF_ORIENTATION] = orientation
-        values = np.asarray(ImageOps.exif_transpose(image))
+        values = np.asarray(image.transpose(photos.TURNS[orientation]))
     if values.shape[::-1] != size:
         raise ValueError(
             f"{where}: the mask {path} is {image.width} x {image.height} pixels, its "

@@ -123,15 +123,16 @@ def _listed(folder: pathlib.Path) -> dict[str, list[tuple[str, str]]]:
 def _read(folder: pathlib.Path, line: str, where: str) -> tuple[checks.Entry, dict]:
     """Read and check the photo and the mask that a line names."""
     entry = checks.parse(line, where)
-    photo, size, orientation = checks.read_photo(
-        folder / "images" / f"{entry.name}.jpg", where
-    )
-    mask = checks.read_mask(
-        folder / "annotations" / "trimaps" / f"{entry.name}.png",
-        size,
-        orientation,
-        where,
-    )
+    path = folder / "images" / f"{entry.name}.jpg"
+    trimap = folder / "annotations" / "trimaps" / f"{entry.name}.png"
+    try:
+        photo, size, orientation = checks.read_photo(path, where)
+        mask = checks.read_mask(trimap, size, orientation, where)
+    except MemoryError:
+        raise ValueError(
+            f"{where}: the photo {path} needs more memory than there is; make it and "
+            "its mask smaller."
+        ) from None
     return entry, {
         "image": io.BytesIO(photo),
         "label": entry.label,
@@ -204,8 +205,6 @@ def room_in(data_dir: pathlib.Path, what: str | pathlib.Path) -> Iterator[None]:
 
     Raises:
         OSError: with `errno.ENOSPC`, when the block failed for want of room.
-
-    Introduced in notebook 00.
     """
     try:
         yield
@@ -224,8 +223,6 @@ def is_complete(builder: tfds.core.DatasetBuilder) -> bool:
     """Return whether the prepared records are there; they appear when complete only.
 
     As `builder.is_prepared()`, which logs a warning each time they are not.
-
-    Introduced in notebook 00.
     """
     return (builder.data_path / "dataset_info.json").exists()
 
@@ -236,8 +233,6 @@ def prepare_quietly(builder: tfds.core.DatasetBuilder, what: str) -> None:
     Args:
         builder: one that downloads nothing; nothing happens when it is complete.
         what: what is prepared, for the line that says why the reader waits.
-
-    Introduced in notebook 00.
     """
     if is_complete(builder):
         return
@@ -274,8 +269,6 @@ def prepared(
         FileNotFoundError: the layout, a listed photo or a mask is missing.
         ValueError: a bad line, photo, mask or archive, or a split without photos.
         OSError: the disk is full.
-
-    Introduced in notebook 00.
     """
     folder, data_dir = pathlib.Path(folder).expanduser(), pathlib.Path(data_dir)
     _remove_abandoned(data_dir)

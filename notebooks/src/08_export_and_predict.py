@@ -42,7 +42,7 @@ import keras
 import numpy as np
 import skimage.data
 import tensorflow as tf
-from keras import layers
+from keras import layers, ops
 from PIL import Image, ImageOps
 
 from utils import environment, metrics, networks, pets, photos, plots, predict
@@ -159,9 +159,9 @@ for name in ("text.jpg", "cut.jpg", "moves.gif", "nothing.jpg"):
 # %%
 def to_square(image, image_size):
     """Bring a photo (H, W, 3) to float32 (S, S, 3), as in training."""
-    square = (image_size, image_size)
-    small = tf.image.resize(image, square, "bilinear", antialias=True)
-    return tf.clip_by_value(tf.round(small), 0, 255)
+    size = (image_size, image_size)
+    small = ops.image.resize(np.float32(image), size, antialias=True)
+    return np.clip(np.round(ops.convert_to_numpy(small)), 0, 255)
 
 
 # %%
@@ -316,10 +316,10 @@ for name, row in real["mean_iou"].items():
 # Put it into the network: a last layer that changes nothing and *knows*.
 
 # %%
-complete = predict.remember(model, IMAGE_SIZE, NAMES)
+complete = networks.remember(model, IMAGE_SIZE, NAMES)
 networks.save_model(complete, folder / "pets.keras")
-loaded = predict.load(folder / "pets.keras")
-known = predict.trained_on(loaded)
+loaded = predict.load_network(folder / "pets.keras")
+known = networks.trained_on(loaded)
 print(known.image_size, known.class_names)
 same = np.abs(predict.predict(loaded, cat) - predict.predict(complete, cat)).max()
 print(f"largest difference after saving and loading: {same:g}")
@@ -330,14 +330,14 @@ assert same == 0
 # for training and twice as large.
 #
 # A file from a stranger is another matter. A `Lambda` layer carries Python code, and
-# loading it runs that code. `predict.load` reads in Keras's *safe mode*, which refuses:
+# loading it runs that code. `predict.load_network` reads in Keras's *safe mode*, which refuses:
 
 # %%
 image = keras.Input((None, None, 3))
 trap = keras.Model(image, layers.Lambda(lambda x: x)(image))  # or anything else
 trap.save(folder / "trap.keras")
 try:
-    predict.load(folder / "trap.keras")
+    predict.load_network(folder / "trap.keras")
 except ValueError as error:
     print(str(error).replace(f"{folder}/", "")[:150], "...")
 
@@ -535,7 +535,7 @@ plots.picture(
 # %% [markdown]
 # `tools.reproduce` leaves its networks as such files, `build/models/NAME/8s.keras` say. One
 # that you trained in another way has to be told once what it was trained on
-# (`predict.remember`, as in section 4).
+# (`networks.remember`, as in section 4).
 
 # %% tags=["key-figure"]
 print(
