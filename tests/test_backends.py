@@ -147,3 +147,48 @@ def test_the_backbone_learns_at_its_own_rate(backend):
     for path, step in moved.items():
         rate = 0.0025 if path.startswith("block") else 0.01
         assert step == pytest.approx(rate, rel=1e-3), path
+
+
+SETTINGS = """
+import numpy as np
+from utils import environment, fcn
+try:
+    fcn.build("32s", 3, fc_units=4, fc_kernel=1, weights=None)
+except ValueError as error:
+    print(error)
+print(environment.prepare(0))
+model = fcn.build("32s", 3, fc_units=4, fc_kernel=1, weights=None)
+print(model(np.zeros((1, 32, 40, 3), "float32")).shape, model.weights[1].dtype)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "wrong", [{"image_data_format": "channels_first"}, {"floatx": "float16"}]
+)
+def test_what_keras_json_says_is_refused_or_overruled(tmp_path, wrong):
+    usual = {"image_data_format": "channels_last", "floatx": "float32"}
+    (tmp_path / "keras.json").write_text(json.dumps(usual | wrong))
+    done = subprocess.run(
+        [sys.executable, "-c", SETTINGS],
+        cwd=ROOT,
+        env=os.environ | {"KERAS_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    refused, _, after = done.stdout.splitlines()
+    assert refused.startswith("Keras is set to") and str(*wrong.values()) in refused
+    assert after == "(1, 32, 40, 3) float32"
+
+
+def test_a_backend_that_is_not_installed_is_named_in_a_sentence():
+    command = [sys.executable, "-m", "utils.predict", "photo.jpg"]
+    settings = {"KERAS_BACKEND": "torch"}
+    if importlib.util.find_spec("torch"):
+        pytest.skip("PyTorch is installed here")
+    done = subprocess.run(
+        command, cwd=ROOT, env=os.environ | settings, capture_output=True, text=True
+    )
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert "not installed here (torch)" in done.stderr

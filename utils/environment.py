@@ -72,7 +72,8 @@ def versions() -> dict[str, str]:
 def prepare(seed: int, deterministic: bool = False) -> str:
     """Seed Python, NumPy and the backend, and say what runs here.
 
-    Under TensorFlow the memory of a GPU grows as it is needed.
+    A keras.json that asks for channels first or for 16-bit weights is overruled. Under
+    TensorFlow the memory of a GPU grows as it is needed.
 
     Args:
         seed: the one seed all random numbers come from.
@@ -82,6 +83,10 @@ def prepare(seed: int, deterministic: bool = False) -> str:
     Returns:
         One line naming the device and the versions.
     """
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    if keras.config.dtype_policy().variable_dtype != "float32":
+        keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(seed)
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf

@@ -56,9 +56,19 @@ def backbone(
     Returns:
         `pool1` (B, H/2, W/2, 64) to `pool5` (B, H/32, W/32, 512), sides rounded down.
 
+    Raises:
+        ValueError: when Keras is set to channels first or to 16-bit weights.
+
     Source: Simonyan, Zisserman: Very deep convolutional networks for large-scale image
     recognition, ICLR 2015, table 1, column D.
     """
+    order = keras.config.image_data_format()
+    kept = keras.config.dtype_policy().variable_dtype
+    if (order, kept) != ("channels_last", "float32"):
+        raise ValueError(
+            f"Keras is set to {order} and weights in {kept}, by keras.json perhaps; "
+            "these networks need channels_last and float32: call environment.prepare."
+        )
     # In float32 under any policy: bfloat16 cannot tell 254 from 255.
     x = MeanSubtraction(name="mean_subtraction", dtype="float32")(image)
     relu = None if batch_norm else "relu"
