@@ -57,7 +57,8 @@ def unexecuted(notebook):
 def test_outputs_of_unchanged_cells_are_kept():
     old = executed_notebook("old", new_code_cell("a = 1"), new_code_cell("b = 2"))
     new = executed_notebook("new", new_code_cell("a = 1"), new_code_cell("b = 3"))
-    kept = build.with_old_outputs(unexecuted(new), old)
+    kept = unexecuted(new)
+    build.keep_outputs(kept, old)
     assert kept.cells[0].outputs[0].text == "1 a = 1"
     assert kept.cells[1].outputs == kept.cells[2].outputs == []
     assert not build.executed(kept)
@@ -66,7 +67,8 @@ def test_outputs_of_unchanged_cells_are_kept():
 def test_a_change_of_text_keeps_all_outputs_and_renews_the_hash():
     old = executed_notebook("old", new_markdown_cell("before"), new_code_cell("a = 1"))
     new = executed_notebook("new", new_markdown_cell("after"), new_code_cell("a = 1"))
-    kept = build.with_old_outputs(unexecuted(new), old)
+    kept = unexecuted(new)
+    build.keep_outputs(kept, old)
     assert build.executed(kept)
     assert kept.cells[-1].outputs[0].text == "2 footer('new')"
 

@@ -11,7 +11,6 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import venv
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
@@ -42,21 +41,6 @@ def usable(python: pathlib.Path) -> bool:
         return False
 
 
-def create() -> None:
-    """Create the environment, in the place of what a killed run has left."""
-    print("Creating .venv ...", flush=True)
-    try:
-        links = sys.platform != "win32"  # as python -m venv has it
-        venv.create(VENV, with_pip=True, symlinks=links, clear=VENV.exists())
-    except OSError as error:
-        fail(f".venv could not be created ({error}); is the folder writable?")
-    except subprocess.CalledProcessError as error:
-        fail(
-            f"this Python cannot create an environment ({error}); "
-            "name another, for example: make run PYTHON=python3.12"
-        )
-
-
 def install(requirements: list[str]) -> None:
     """Make the environment hold `requirements` (file names below the root)."""
     wanted = b"".join((ROOT / name).read_bytes() for name in requirements)
@@ -73,7 +57,15 @@ def install(requirements: list[str]) -> None:
         )
     python = VENV / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if not usable(python):
-        create()
+        print("Creating .venv ...", flush=True)
+        command = [sys.executable, "-m", "venv", "--clear", VENV]
+        done = subprocess.run(command, capture_output=True)
+        if done.returncode:
+            said = (done.stdout + done.stderr).decode(errors="replace").strip()
+            fail(
+                f".venv could not be created; is the folder writable? If it is, name "
+                f"another Python, for example: make run PYTHON=python3.12\n{said}"
+            )
     names = " and ".join(requirements)
     print(f"Installing {names} (a few minutes the first time) ...", flush=True)
     command = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]

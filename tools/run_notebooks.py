@@ -19,6 +19,7 @@ import time
 import nbformat
 import papermill
 import yaml
+from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -46,12 +47,11 @@ def key_figure(notebook: nbformat.NotebookNode) -> str:
 
 def run_one(path: pathlib.Path, parameters: dict, out: pathlib.Path = OUT) -> Outcome:
     """Execute one notebook with papermill, and write it and its HTML page to `out`."""
-    from nbconvert import HTMLExporter
-
     out.mkdir(parents=True, exist_ok=True)
     target = out / path.name
     known = papermill.inspect_notebook(path)
-    started, figure, error = time.perf_counter(), "", ""
+    figure = error = ""
+    started = time.perf_counter()
     try:
         papermill.execute_notebook(
             path,
@@ -112,9 +112,7 @@ def record(outcomes: list[Outcome]) -> None:
     """Keep the seconds in results/; pages not run now keep theirs."""
     from utils import environment
 
-    seconds = {}
-    with contextlib.suppress(FileNotFoundError):
-        seconds = environment.results("notebooks")["seconds"]
+    seconds = environment.results("notebooks")["seconds"]
     seconds |= {o.name: round(o.seconds) for o in outcomes if not o.error}
     environment.write_results("notebooks", {"seconds": seconds})
 

@@ -24,14 +24,10 @@ LOG = ROOT / "build" / "fresh_clone.log"
 
 
 def measure(command: list[str], clone: pathlib.Path) -> tuple[float, float]:
-    """Run a command in the clone.
+    """Return a command's seconds and the peak memory in GB of its largest process.
 
-    Returns:
-        Its seconds, and the peak memory in GB of its largest process: of all that it
-        started and waited for, as the system's `wait4` counts.
-
-    Raises:
-        RuntimeError: when the command fails.
+    Looked at are all that it started and waited for, as the system's `wait4` counts.
+    Raises RuntimeError when the command fails.
     """
     print(" ".join(command), flush=True)
     started = time.perf_counter()
@@ -67,8 +63,8 @@ def main() -> int:
     beside = ROOT.parent
     clone = pathlib.Path(tempfile.mkdtemp(dir=beside, prefix="learn-fcn-fresh-"))
     seconds, memory = {}, {}
-    figures = {"load_average_before": os.getloadavg()[0], "seconds": seconds}
-    figures["peak_memory_gb"] = memory
+    figures = {"load_average_before": os.getloadavg()[0]}
+    figures |= {"seconds": seconds, "peak_memory_gb": memory}
     steps = {"install": ["python3", "tools/bootstrap.py", "requirements.txt"]}
     steps |= {f"make {name}": ["make", name] for name in MAKE if name in only}
     try:

@@ -126,30 +126,31 @@ def compose(stem: str) -> NotebookNode:
     stems = list(names)
     place = stems.index(stem)
     links = ["[index](../README.md#the-notebooks)"]
-    for before in stems[:place][-1:]:
-        links.insert(0, f"previous: [{names[before]}]({before}.ipynb)")
-    for after in stems[place + 1 :][:1]:
-        links.append(f"next: [{names[after]}]({after}.ipynb)")
+    if place > 0:
+        links.insert(
+            0, f"previous: [{names[stems[place - 1]]}]({stems[place - 1]}.ipynb)"
+        )
+    if place + 1 < len(stems):
+        links.append(f"next: [{names[stems[place + 1]]}]({stems[place + 1]}.ipynb)")
     text = first.source.replace("{minutes}", minutes(stem)).partition("\n")[2].strip()
     first = title_cell(stem, f"{stem[:2]} {names[stem]}", links, text)
     return assemble(first, others, stem)
 
 
-def with_old_outputs(notebook: NotebookNode, old: NotebookNode | None) -> NotebookNode:
+def keep_outputs(notebook: NotebookNode, old: NotebookNode) -> None:
     """Carry outputs over to the code cells whose source has not changed."""
-    known = {c.source: c for c in (old.cells if old else []) if c.cell_type == "code"}
+    known = {c.source: c for c in old.cells if c.cell_type == "code"}
     for cell in notebook.cells:
         if cell.cell_type == "code" and cell.source in known:
             cell.outputs = known[cell.source].outputs
             cell.execution_count = known[cell.source].execution_count
-    footer, before = notebook.cells[-1], old and old.cells[-1]
-    if before and all(c.get("execution_count", 1) for c in notebook.cells[:-1]):
+    footer, before = notebook.cells[-1], old.cells[-1]
+    if all(c.get("execution_count", 1) for c in notebook.cells[:-1]):
         # Nothing but text changed: how the page was made stays true, but for the hash.
         footer.execution_count, footer.outputs = before.execution_count, before.outputs
         for output in footer.outputs:
             hashes = old.metadata[KEY]["source"], notebook.metadata[KEY]["source"]
             output.text = output.text.replace(*hashes)
-    return notebook
 
 
 def tagged(notebook: NotebookNode, tag: str) -> NotebookNode | None:
@@ -215,26 +216,22 @@ def executed(notebook: NotebookNode) -> bool:
 
 def stale(name: str, new: NotebookNode) -> str | None:
     """Say what sets the committed notebook apart from the one composed now, or None."""
-    old, ran, path = (
-        existing(name),
-        tagged(new, "provenance"),
-        f"notebooks/{name}.ipynb",
-    )
+    old, ran = existing(name), tagged(new, "provenance")
     if old is None:
-        return f"{path} is missing"
-    if old.metadata.get(KEY) != new.metadata[KEY]:
-        return f"{path} was built from another source"
-    ours, theirs = (
+        return f"notebooks/{name}.ipynb is missing"
+    before, now = (
         [(c.id, c.cell_type, c.source, c.metadata.get("tags", [])) for c in one.cells]
-        for one in (new, old)
+        for one in (old, new)
     )
-    if ours != theirs:
-        return f"{path} was edited by hand"
-    if ran and not executed(old):
-        return f"{path} was not executed from top to bottom"
-    if not ran and any(c.get("outputs") for c in old.cells):
-        return f"{path} has outputs; the reader's come first"
-    return None
+    faults = {
+        "was built from another source": old.metadata.get(KEY) != new.metadata[KEY],
+        "was edited by hand": before != now,
+        "was not executed from top to bottom": ran and not executed(old),
+        "has outputs; the reader's come first": not ran
+        and any(c.get("outputs") for c in old.cells),
+    }
+    fault = next((sentence for sentence, true in faults.items() if true), None)
+    return fault and f"notebooks/{name}.ipynb {fault}"
 
 
 def write(name: str, notebook: NotebookNode) -> None:
@@ -274,7 +271,8 @@ def main(
             print(f"{name}: fresh")
             continue
         if tagged(notebook, "provenance"):  # exercises have none, and no outputs
-            with_old_outputs(notebook, existing(name))
+            if old := existing(name):
+                keep_outputs(notebook, old)
             if not arguments.no_execute:
                 print(f"{name}: executing ...", flush=True)
                 execute(name, notebook)

@@ -149,8 +149,8 @@ def problems(path: pathlib.Path) -> list[str]:
     notebook = nbformat.read(path, as_version=4)
     checks = (structure, cells, outputs, links)
     found = [sentence for check in checks for sentence in check(notebook)]
-    if path.stat().st_size > LARGEST:
-        found.append(f"{path.stat().st_size / 1e6:.1f} MB, more than 1 MB")
+    if (size := path.stat().st_size) > LARGEST:
+        found.append(f"{size / 1e6:.1f} MB, more than 1 MB")
     return found
 
 

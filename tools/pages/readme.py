@@ -3,9 +3,10 @@
     python -m tools.pages.readme           write what changed
     python -m tools.pages.readme --check   write nothing; fail when one is stale
 
-Between `<!-- NAME -->` and `<!-- end -->` stands what `values()[NAME]` is. In the table
-of notebooks the last two columns are filled in: minutes, and the link to Colab; the
-line `git clone` gets the repository's address.
+Between `<!-- NAME -->` and `<!-- end -->` stands the value that `measured` has by that
+name; the words around it are typed, in each language. A mark begins no line: Markdown
+would take that line for HTML. In the table of notebooks the last two columns are filled
+in: minutes, and the link to Colab; the line `git clone` gets the repository's address.
 """
 
 import argparse
@@ -56,8 +57,8 @@ def segmentation() -> dict[str, str]:
     }
 
 
-def speed() -> dict[str, str]:
-    """Return what was measured about time and size."""
+def measured() -> dict[str, str]:
+    """Return all values by their names in the READMEs."""
     sliding = environment.results("sliding_window")["rows"][-1]
     step = environment.results("train_step")
     latency = next(
@@ -67,7 +68,11 @@ def speed() -> dict[str, str]:
     )
     int8 = environment.results("export")["forms"]["litert-int8"]
     large = environment.results("large_photo")["runs"]
+    clone = environment.results("fresh_clone")
+    minutes = {name: seconds / 60 for name, seconds in clone["seconds"].items()}
+    pages = sum(environment.results("notebooks")["seconds"].values()) / 60
     return {
+        **segmentation(),
         "windows": sliding["windows"],
         "sliding pixels": sliding["size"],
         "sliding ratio": f"{sliding['measured_ratio']['median']:.1f}",
@@ -78,20 +83,11 @@ def speed() -> dict[str, str]:
         f"{-int8['mean_iou_lost']:+.4f}",
         "large photo": f"{max(run['seconds'] for run in large):.0f} s, "
         f"{max(run['peak_memory_gb'] for run in large):.1f} GB",
-    }
-
-
-def fresh() -> dict[str, str]:
-    """Return how long the first minutes take."""
-    made = environment.results("fresh_clone")
-    minutes = {name: f"{value / 60:.0f}" for name, value in made["seconds"].items()}
-    pages = sum(environment.results("notebooks")["seconds"].values()) / 60
-    return {
-        **minutes,  # make run, make check, make test
-        "install": f"{made['seconds']['install'] / 60:.1f}",
+        **{name: f"{value:.0f}" for name, value in minutes.items()},  # make run, ...
+        "install": f"{minutes['install']:.1f}",
         "pages": f"{pages:.0f}",
-        "environment": f"{made['environment_gb']:.1f} GB",
-        "fresh device": made["device"],
+        "environment": f"{clone['environment_gb']:.1f} GB",
+        "fresh device": clone["device"],
     }
 
 
@@ -104,7 +100,7 @@ def notebook_row(match: re.Match) -> str:
 
 def filled(text: str) -> str:
     """Return a README with its measured values as `results/` has them now."""
-    known = segmentation() | speed() | fresh()
+    known = measured()
 
     def value(match: re.Match) -> str:
         if match[1] not in known:

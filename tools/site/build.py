@@ -53,12 +53,7 @@ def pages() -> dict[str, list[str]]:
 def rehome(text: str, path: str) -> str:
     """Turn a page's links to what the site has no page for to the repository.
 
-    Args:
-        text: Markdown.
-        path: The page's path from the repository's root.
-
-    Returns:
-        Markdown in which pictures from other servers are their alt text too.
+    Pictures from other servers become their alt text; `path` is the page's, from ROOT.
     """
     known = {"README.md", *(one for group in pages().values() for one in group)}
     folder = os.path.dirname(path)
