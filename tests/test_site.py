@@ -286,7 +286,7 @@ FAULTY = """<!doctype html><meta name="viewport" content="width=device-width">
 </script>"""
 SEARCH = """<!doctype html><html lang="en"><title>Search</title>
 <meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">
-<article><h1>Search</h1><ul class="search"></ul></article>"""
+<main><h1>No article, and</h1><ul class="search"></ul></main>"""
 
 
 @pytest.mark.long  # a browser's start is no business of `make test`

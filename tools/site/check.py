@@ -40,7 +40,7 @@ READY = """async () => {
 
 FAULTS = """width => {
   const faults = [], page = document.documentElement;
-  const article = document.querySelector("article");
+  const article = document.querySelector("article") ?? document.body;
   document.querySelectorAll("details").forEach(one => one.open = true);
   for (const image of document.images) {
     if (!image.naturalWidth) faults.push(`missing picture ${image.src}`);
