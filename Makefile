@@ -31,19 +31,19 @@ test-long: ## the full forms of the tests that `make test` runs in a short form
 
 lab: ## JupyterLab in the notebooks' folder
 	@$(PYTHON) tools/bootstrap.py requirements.txt
-	@$(IN_VENV) -m jupyter lab notebooks
+	@$(IN_VENV) -m jupyterlab notebooks
 
 notebooks: ## build the notebooks whose source changed
 	@$(PYTHON) tools/bootstrap.py requirements.txt requirements-site.txt requirements-dev.txt
-	@$(IN_VENV) -m tools.build_notebooks
-	@$(IN_VENV) -m tools.build_exercises
+	@$(IN_VENV) -m tools.pages.build
+	@$(IN_VENV) -m tools.pages.exercises
 
 site: ## static pages of the committed notebooks, in build/site/
 	@$(PYTHON) tools/bootstrap.py requirements.txt requirements-site.txt
-	@$(IN_VENV) -m tools.build_site
+	@$(IN_VENV) -m tools.site.build
 
 check-site: site ## open every page in Chromium, on a desktop and a phone, light and dark
-	@$(IN_VENV) -m tools.check_site
+	@$(IN_VENV) -m tools.site.check
 
 results: ## train again what results/ says of the drawings and of PHOTOS (about an hour)
 	@$(PYTHON) tools/bootstrap.py requirements.txt

@@ -1,11 +1,8 @@
-"""How Sphinx draws the site; `tools/build_site.py` prepares the pages and calls it."""
+"""How Sphinx draws the site; `tools/site/build.py` prepares the pages and calls it."""
 
 import re
-import tomllib
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-_urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+from tools.pages.build import ROOT, address
 
 project = html_title = "Learn FCN"
 language = "en"
@@ -33,9 +30,7 @@ html_copy_source = False
 html_show_copyright = False
 html_theme_options = {
     "top_of_page_buttons": [],
-    "footer_icons": [
-        {"name": "Source code", "url": _urls["Repository"], "html": "Source code"}
-    ],
+    "footer_icons": [{"name": "Source code", "url": address(), "html": "Source code"}],
 }
 highlight_language = "text"  # fences without a language; cells have theirs
 pygments_style = "a11y-high-contrast-light"

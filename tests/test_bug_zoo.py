@@ -6,7 +6,7 @@ import jupytext
 import pytest
 from conftest import ROOT
 
-from tools import check_notebooks
+from tools.pages import check
 
 PAGE = ROOT / "notebooks" / "09_bug_zoo.ipynb"
 CELLS = jupytext.read(ROOT / "notebooks" / "src" / "09_bug_zoo.py").cells
@@ -39,7 +39,7 @@ def test_the_table_leads_to_every_cage_and_to_nothing_else():
 def test_the_anchors_are_those_github_makes_of_the_titles():
     written = re.findall(ANCHOR, TEXT)
     assert len(set(written)) == len(written)
-    assert set(written) <= check_notebooks.anchors(PAGE)
+    assert set(written) <= check.anchors(PAGE)
 
 
 @pytest.mark.parametrize("anchor", re.findall(ANCHOR, TEXT))

@@ -10,22 +10,27 @@ import nbformat
 import pytest
 from conftest import ROOT
 
-from tools import build_exercises, build_notebooks, check_notebooks
+from tools.pages import build, check, exercises
 
-STEMS = build_exercises.stems()
-PAIRS = [(stem, kind) for stem in STEMS for kind in build_exercises.LEFT_OUT]
+STEMS = exercises.stems()
+PAIRS = [(stem, kind) for stem in STEMS for kind in exercises.LEFT_OUT]
 NUMBERS = (0, 1)
 SOLVED = ("solution", "why")
-text = check_notebooks.text
+text = check.text
 
 
 def tag(cell) -> str:
     return " ".join(cell.metadata.get("tags", []))
 
 
+def stale(stem: str, kind: str) -> str | None:
+    name = f"{kind}/{stem}"
+    return build.stale(name, exercises.compose(name))
+
+
 @functools.cache
 def committed(stem: str, kind: str) -> nbformat.NotebookNode:
-    return build_notebooks.existing(f"{kind}/{stem}")
+    return build.existing(f"{kind}/{stem}")
 
 
 @functools.cache
@@ -33,7 +38,7 @@ def answers(stem: str) -> list[dict]:
     """Return for each exercise its answers by tag, its check, and what comes before."""
     matplotlib.use("agg")
     before, found, current = {}, [], {}
-    for cell in build_exercises.source_cells(stem):
+    for cell in exercises.source_cells(stem):
         if cell.cell_type != "code" or tag(cell) == "setup":
             continue
         if tag(cell) == "":
@@ -107,12 +112,12 @@ def test_the_check_tells_each_wrong_answer_what_is_off(stem, number):
 
 @pytest.mark.parametrize(("stem", "kind"), PAIRS)
 def test_is_fresh(stem, kind):
-    assert build_exercises.stale(stem, kind) is None
+    assert stale(stem, kind) is None
 
 
 @pytest.mark.parametrize(("stem", "kind"), PAIRS)
 def test_two_builds_give_the_same_bytes(stem, kind):
-    first, second = (nbformat.writes(build_exercises.compose(stem, kind)) for _ in "ab")
+    first, second = (nbformat.writes(exercises.compose(f"{kind}/{stem}")) for _ in "ab")
     assert first == second
 
 
@@ -122,7 +127,7 @@ def test_each_cell_goes_where_its_tag_says(stem):
         kind: [cell.source for cell in committed(stem, kind).cells]
         for kind in ("exercises", "solutions")
     }
-    for cell in build_exercises.source_cells(stem)[1:]:
+    for cell in exercises.source_cells(stem)[1:]:
         if tag(cell) != "setup":
             in_both = tag(cell) in ("", "check", "look")
             wanted = in_both or tag(cell) == "stub", in_both or tag(cell) in SOLVED
@@ -133,17 +138,17 @@ def test_each_cell_goes_where_its_tag_says(stem):
 @pytest.mark.parametrize(("stem", "kind"), PAIRS)
 def test_keeps_the_house_style(stem, kind):
     notebook = committed(stem, kind)
-    found = list(check_notebooks.outputs(notebook)) if kind == "solutions" else []
-    for cell in check_notebooks.code(notebook):
+    found = list(check.outputs(notebook)) if kind == "solutions" else []
+    for cell in check.code(notebook):
         if "setup" not in tag(cell) and "provenance" not in tag(cell):
             found += [line for line in cell.source.splitlines() if len(line) > 88]
-            for pattern, name in check_notebooks.FORBIDDEN.items():
+            for pattern, name in check.FORBIDDEN.items():
                 if re.search(pattern, cell.source, flags=re.MULTILINE):
                     found.append(name)
     assert found == []
     written = nbformat.writes(notebook)
-    assert not check_notebooks.PRIVATE.search(written)
-    assert len(written) < check_notebooks.LARGEST
+    assert not check.PRIVATE.search(written)
+    assert len(written) < check.LARGEST
     headings = re.findall(
         r"^## (\d)\. .+ (★☆☆|★★☆|★★★)\n\n\*(\w+)\.\*", text(notebook), re.M
     )
@@ -158,7 +163,7 @@ def test_links_lead_to_chapter_and_counterpart(stem, kind):
     inside = {target for target in targets if not target.startswith("http")}
     other = {"exercises": "solutions", "solutions": "exercises"}[kind]
     assert f"../{other}/{stem}.ipynb" in inside
-    chapters = build_notebooks.titles()
+    chapters = build.titles()
     if stem in chapters:
         assert f"../{stem}.ipynb" in inside
         assert notebook.cells[0].source.splitlines()[0].endswith(f": {chapters[stem]}")
@@ -166,14 +171,14 @@ def test_links_lead_to_chapter_and_counterpart(stem, kind):
         path, _, anchor = target.partition("#")
         file = ROOT / "notebooks" / kind / path
         assert file.is_file(), target
-        assert not anchor or anchor in check_notebooks.anchors(file), target
+        assert not anchor or anchor in check.anchors(file), target
 
 
 def test_the_setup_cell_is_that_of_the_pages():
-    page = build_notebooks.existing(next(iter(build_notebooks.titles())))
-    expected = build_notebooks.tagged(page, "setup").source
+    page = build.existing(next(iter(build.titles())))
+    expected = build.tagged(page, "setup").source
     for pair in PAIRS:
-        assert build_notebooks.tagged(committed(*pair), "setup").source == expected
+        assert build.tagged(committed(*pair), "setup").source == expected
 
 
 @pytest.mark.parametrize("stem", STEMS)
@@ -186,8 +191,9 @@ def test_every_check_of_the_committed_solutions_says_right(stem):
 
 def test_a_changed_source_makes_both_notebooks_stale(monkeypatch, tmp_path):
     stem = STEMS[0]
-    changed = (build_exercises.SOURCES / f"{stem}.py").read_text()
-    (tmp_path / f"{stem}.py").write_text(changed.replace("Two exercises", "A pair"))
-    monkeypatch.setattr(build_exercises, "SOURCES", tmp_path)
-    for kind in build_exercises.LEFT_OUT:
-        assert "built from another source" in build_exercises.stale(stem, kind)
+    changed = (exercises.SOURCES / f"{stem}.py").read_text(encoding="utf-8")
+    changed = changed.replace("Two exercises", "A pair")
+    (tmp_path / f"{stem}.py").write_text(changed, encoding="utf-8")
+    monkeypatch.setattr(exercises, "SOURCES", tmp_path)
+    for kind in exercises.LEFT_OUT:
+        assert "built from another source" in stale(stem, kind)

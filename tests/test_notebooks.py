@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from conftest import ROOT, SAMPLE
 
-from tools import build_notebooks, check_notebooks, run_notebooks
+from tools import run_notebooks
+from tools.pages import build, check
 from utils import fcn
 
-STEMS = list(build_notebooks.titles())
+STEMS = list(build.titles())
 
 # What a page writes out in full, and the helper that later pages import in its place.
 TAUGHT = {
@@ -42,13 +43,13 @@ TAUGHT = {
 
 @pytest.mark.parametrize("stem", STEMS)
 def test_is_fresh(stem):
-    assert build_notebooks.stale(stem) is None
+    assert build.stale(stem, build.compose(stem)) is None
 
 
 @pytest.mark.parametrize("stem", STEMS)
 def test_keeps_the_house_style(stem):
     path = ROOT / "notebooks" / f"{stem}.ipynb"
-    assert check_notebooks.problems(path) == []
+    assert check.problems(path) == []
 
 
 @pytest.mark.slow
@@ -124,7 +125,7 @@ def bare(function: ast.FunctionDef) -> str:
 )
 def test_what_a_page_teaches_is_what_utils_holds(stem, name):
     module = importlib.import_module(TAUGHT[stem][name])
-    helper = functions(pathlib.Path(module.__file__).read_text())[name]
+    helper = functions(pathlib.Path(module.__file__).read_text(encoding="utf-8"))[name]
     assert bare(functions(page(stem))[name]) == bare(helper)
 
 
@@ -136,7 +137,7 @@ def test_the_page_writes_the_same_layers_as_utils(name):
         (method,) = [n for n in found.body if getattr(n, "name", "") == "call"]
         return bare(method)
 
-    helper = (ROOT / "utils" / "fcn.py").read_text()
+    helper = (ROOT / "utils" / "fcn.py").read_text(encoding="utf-8")
     assert call(page("04_fcn32s")) == call(helper)
 
 

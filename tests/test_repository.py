@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from tools import check_notebooks
+from tools.pages import check
 
 LARGEST = 2_000_000  # bytes
 PRIVATE = re.compile(r"(?:/(?:home|Users|root|work)/|[A-Z]:\\+Users\\+)[\w.]")
@@ -38,7 +38,7 @@ def tracked():
 def text_of(path):
     """Return what a file says, without pictures; nothing where it is no text."""
     try:
-        text = (ROOT / path).read_text()
+        text = (ROOT / path).read_text(encoding="utf-8")
     except UnicodeDecodeError:
         return ""
     if path.endswith(".ipynb"):  # base64 is no text
@@ -49,9 +49,9 @@ def text_of(path):
 def markdown(path):
     """Return the Markdown of a page, code apart."""
     if path.endswith(".ipynb"):
-        text = check_notebooks.text(nbformat.read(ROOT / path, as_version=4))
+        text = check.text(nbformat.read(ROOT / path, as_version=4))
     else:
-        text = (ROOT / path).read_text()
+        text = (ROOT / path).read_text(encoding="utf-8")
     return re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.DOTALL)
 
 
@@ -67,7 +67,7 @@ def broken(path, text):
         target, _, anchor = link.partition("#")
         file = (ROOT / os.path.dirname(path) / target) if target else ROOT / path
         there = file.exists() and file.resolve().is_relative_to(ROOT.resolve())
-        if not there or (anchor and anchor not in check_notebooks.anchors(file)):
+        if not there or (anchor and anchor not in check.anchors(file)):
             found.append(link)
     return found
 
@@ -128,8 +128,10 @@ def test_no_file_in_git_is_large():
 
 
 def test_conda_installs_what_pip_does_on_the_same_pythons():
-    wanted = yaml.safe_load((ROOT / "environment.yml").read_text())
+    wanted = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     python, pip, packages = wanted["dependencies"]
     assert (pip, packages) == ("pip", {"pip": ["-r requirements.txt"]})
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
+        "project"
+    ]
     assert python == f"python{project['requires-python']}"

@@ -9,14 +9,18 @@ import re
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 from urllib.parse import unquote, urlsplit
 
 import nbformat
 import pytest
 from conftest import ROOT
 from nbformat.v4 import new_code_cell, new_output
+from PIL import Image
 
-from tools import build_notebooks, build_site, check_site
+from tools.pages import build
+from tools.site import build as build_site
+from tools.site import check as check_site
 
 LOADED = {"script": "src", "img": "src", "link": "href", "iframe": "src"}
 PAGES = [
@@ -41,14 +45,16 @@ class Tags(html.parser.HTMLParser):
 def site():
     """Return path -> tags of every page of the site, built from what is here now."""
     done = subprocess.run(
-        [sys.executable, "-m", "tools.build_site"],
+        [sys.executable, "-m", "tools.site.build"],
         cwd=ROOT,
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return {
-        path.relative_to(build_site.SITE).as_posix(): Tags(path.read_text()).found
+        path.relative_to(build_site.SITE).as_posix(): Tags(
+            path.read_text(encoding="utf-8")
+        ).found
         for path in build_site.SITE.rglob("*.html")
     }
 
@@ -71,7 +77,8 @@ def test_nothing_comes_from_another_server(site):
             assert not urlsplit(address).netloc, f"{page} loads {address}"
     for sheet in build_site.SITE.rglob("*.css"):
         assert not re.search(
-            r"(?:url\(|@import)\s*['\"]?(?:https?:)?//", sheet.read_text()
+            r"(?:url\(|@import)\s*['\"]?(?:https?:)?//",
+            sheet.read_text(encoding="utf-8"),
         )
 
 
@@ -113,7 +120,7 @@ def test_all_links_inside_the_site_hold(site):
 
 
 def test_search_finds_bilinear_where_it_is_taught(site):
-    index = (build_site.SITE / "searchindex.js").read_text()
+    index = (build_site.SITE / "searchindex.js").read_text(encoding="utf-8")
     read = json.loads(index.removeprefix("Search.setIndex(").removesuffix(")"))
     found = [read["terms"]["bilinear"], read["titleterms"]["bilinear"]]
     numbers = [n for one in found for n in (one if isinstance(one, list) else [one])]
@@ -146,11 +153,13 @@ def test_what_the_theme_leaves_wrong_for_screen_readers_is_mended(site):
 
 def test_pages_hold_no_path_of_this_machine(site):
     for page in site:
-        assert str(ROOT) not in (build_site.SITE / page).read_text(), page
+        assert str(ROOT) not in (build_site.SITE / page).read_text(encoding="utf-8"), (
+            page
+        )
 
 
 def test_links_lead_to_pages_or_to_the_repository():
-    address = build_notebooks.address()
+    address = build.address()
     page = PAGES[0].replace(".html", ".ipynb")
     for before, after in {
         "[a](../README.md#the-notebooks)": "[a](../index.md#the-notebooks)",
@@ -226,7 +235,7 @@ def test_the_check_says_what_it_lacks(folder, sentence, tmp_path, monkeypatch, c
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "index.html").write_text("<article></article>")
     monkeypatch.setattr(check_site, "SITE", tmp_path / folder)
-    monkeypatch.setattr(sys, "argv", ["check_site"])
+    monkeypatch.setattr(sys, "argv", ["check"])
     monkeypatch.setenv("PATH", "")
     with pytest.raises(SystemExit) as stopped:
         check_site.main()
@@ -234,45 +243,34 @@ def test_the_check_says_what_it_lacks(folder, sentence, tmp_path, monkeypatch, c
     assert sentence in capsys.readouterr().err
 
 
-def npm_is(script, tmp_path, monkeypatch):
-    """Let a script of ours be the npm that is found; without one there is none."""
-    (tmp_path / "bin").mkdir()
-    if script:
-        (tmp_path / "bin" / "npm").write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / "bin" / "npm").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
-    monkeypatch.setattr(check_site, "ROOT", tmp_path)
+def test_what_console_and_network_say_is_told_once_each():
+    home = "http://127.0.0.1:1/"
+    said = [SimpleNamespace(type=kind, text=kind) for kind in ("error", "log")]
+    asked = [
+        SimpleNamespace(url=url, failure=failure)
+        for url, failure in (
+            (home, None),
+            ("data:,", None),
+            (f"{home}gone", "net::ERR_FAILED"),
+            (f"{home}other", "net::ERR_FAILED"),
+            (f"{home}let-go", "net::ERR_ABORTED"),
+            ("https://example.org/", None),
+        )
+    ]
+    errors = [SimpleNamespace(message="thrown")]
+    assert check_site.complaints(said, errors, asked, home) == [
+        "console: error",
+        "exception: thrown",
+        "asks for https://example.org/",
+        "a request failed: net::ERR_FAILED",
+    ]
 
 
-NO_SH = pytest.mark.skipif(sys.platform == "win32", reason="a shell script stands in")
-
-
-@NO_SH
-@pytest.mark.parametrize(
-    ("script", "reason"),
-    [
-        ("", "no npm on PATH"),
-        ("echo the registry is far >&2; exit 1", "the registry is far"),
-        ("exit 0", "npm does not say why"),
-    ],
-)
-def test_axe_out_of_reach_is_a_sentence(script, reason, tmp_path, monkeypatch, capsys):
-    npm_is(script, tmp_path, monkeypatch)
-    with pytest.raises(SystemExit) as stopped:
-        check_site.axe()
-    assert stopped.value.code == 2
-    (said,) = capsys.readouterr().err.splitlines()
-    assert f"could not be fetched ({reason}); put package/axe.min.js" in said
-    assert not (tmp_path / "data").exists()
-
-
-@NO_SH
-def test_another_axe_is_refused(tmp_path, monkeypatch, capsys):
-    npm_is("echo something else > axe-core-0.tgz", tmp_path, monkeypatch)
-    with pytest.raises(SystemExit):
-        check_site.axe()
-    assert "its checksum differs" in capsys.readouterr().err
-    assert not (tmp_path / "data").exists()
+def test_axe_is_the_version_that_the_requirements_name():
+    pytest.importorskip("axe_playwright_python", reason="it is for `make check-site`")
+    named = (ROOT / "requirements-site.txt").read_text(encoding="utf-8")
+    version = re.search(r"carries axe-core (\S+)", named)[1]
+    assert check_site.axe().startswith(f"/*! axe v{version}\n")
 
 
 FAULTY = """<!doctype html><meta name="viewport" content="width=device-width">
@@ -284,11 +282,11 @@ FAULTY = """<!doctype html><meta name="viewport" content="width=device-width">
 <script>
   fetch("https://example.org/").catch(() => 0);
   console.error("ours");
-  window.axe = {run: async () => ({violations: [
-    {impact: "serious", id: "rule", nodes: [{html: "<p>"}], help: "help"},
-    {impact: "minor", id: "small", nodes: [], help: ""}]})};
   setTimeout(() => { throw new Error("thrown"); });
 </script>"""
+SEARCH = """<!doctype html><html lang="en"><title>Search</title>
+<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">
+<main><h1>No article, and</h1><ul class="search"></ul></main>"""
 
 
 @pytest.mark.long  # a browser's start is no business of `make test`
@@ -296,13 +294,14 @@ FAULTY = """<!doctype html><meta name="viewport" content="width=device-width">
     not any(map(shutil.which, check_site.BROWSERS)), reason="no Chromium on PATH"
 )
 def test_the_check_finds_what_is_planted(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("playwright", reason="it is for `make check-site`")
     (tmp_path / "index.html").write_text(FAULTY)
+    (tmp_path / "search.html").write_text(SEARCH)
     monkeypatch.setattr(check_site, "SITE", tmp_path)
     monkeypatch.setattr(check_site, "SHOTS", tmp_path / "shots")
-    monkeypatch.setattr(check_site, "axe", lambda: "0")
-    monkeypatch.setattr(sys, "argv", ["check_site"])
+    monkeypatch.setattr(sys, "argv", ["check"])
     assert check_site.main() == 1
-    said = capsys.readouterr().out
+    said, search = capsys.readouterr().out.split(check_site.SEARCH)
     for fault in (
         "missing picture",
         "no alt text",
@@ -312,10 +311,16 @@ def test_the_check_finds_what_is_planted(tmp_path, monkeypatch, capsys):
         "raw formula",
         "asks for https://example.org/",
         "a request failed",
+        "console: Failed to load resource: the server responded with a status of 404",
         "console: ours",
-        "exception: Uncaught",
-        "axe rule, 1 times",
+        "exception: thrown",
+        "axe image-alt, 1 times",
+        "axe html-has-lang, 1 times",
     ):
         assert fault in said
-    assert "small" not in said
-    assert len(list((tmp_path / "shots").glob("index-*.png"))) == 4
+    assert "axe region" not in said, "a moderate fault is none"
+    assert re.match(r": 1 faults\n  the search finds nothing \(.+\)\n2 pages", search)
+    for size, (width, height) in check_site.SIZES.items():
+        for scheme in ("light", "dark"):
+            shot = Image.open(tmp_path / "shots" / f"search-{size}-{scheme}.png")
+            assert shot.size == (width, height)

@@ -1,5 +1,12 @@
 """The tools that build, run and check the notebooks."""
 
+import ast
+import importlib.util
+import json
+import os
+import pathlib
+import re
+import shutil
 import subprocess
 import sys
 
@@ -8,39 +15,31 @@ import pytest
 from conftest import ROOT
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from tools import (
-    bootstrap,
-    build_notebooks,
-    build_readme,
-    check_notebooks,
-    run_notebooks,
-)
+from tools import bootstrap, run_notebooks, try_fresh
+from tools.pages import build, check, readme
 
-STEMS = list(build_notebooks.titles())
+STEMS = list(build.titles())
 
 
 @pytest.mark.parametrize("stem", STEMS)
 def test_two_builds_give_the_same_bytes(stem):
-    first, second = (nbformat.writes(build_notebooks.compose(stem)) for _ in "ab")
+    first, second = (nbformat.writes(build.compose(stem)) for _ in "ab")
     assert first == second
 
 
 @pytest.mark.parametrize("stem", STEMS)
 def test_setup_cell_is_short_and_the_same_everywhere(stem):
-    notebook = build_notebooks.compose(stem)
-    setup = build_notebooks.tagged(notebook, "setup").source
+    notebook = build.compose(stem)
+    setup = build.tagged(notebook, "setup").source
     assert len(setup.splitlines()) <= 12
-    assert (
-        setup
-        == build_notebooks.tagged(build_notebooks.compose(STEMS[0]), "setup").source
-    )
+    assert setup == build.tagged(build.compose(STEMS[0]), "setup").source
     assert "pip" not in setup
 
 
 def executed_notebook(source, *cells):
     """A notebook of code cells and a footer, each with its number as output."""
     made = new_notebook(cells=[*cells, new_code_cell(f"footer('{source}')")])
-    made.metadata[build_notebooks.KEY] = {"source": source}
+    made.metadata[build.KEY] = {"source": source}
     numbered = [cell for cell in made.cells if cell.cell_type == "code"]
     for number, cell in enumerate(numbered, start=1):
         cell.outputs = [new_output("stream", text=f"{number} {cell.source}")]
@@ -58,47 +57,50 @@ def unexecuted(notebook):
 def test_outputs_of_unchanged_cells_are_kept():
     old = executed_notebook("old", new_code_cell("a = 1"), new_code_cell("b = 2"))
     new = executed_notebook("new", new_code_cell("a = 1"), new_code_cell("b = 3"))
-    kept = build_notebooks.with_old_outputs(unexecuted(new), old)
+    kept = unexecuted(new)
+    build.keep_outputs(kept, old)
     assert kept.cells[0].outputs[0].text == "1 a = 1"
     assert kept.cells[1].outputs == kept.cells[2].outputs == []
-    assert not build_notebooks.executed(kept)
+    assert not build.executed(kept)
 
 
 def test_a_change_of_text_keeps_all_outputs_and_renews_the_hash():
     old = executed_notebook("old", new_markdown_cell("before"), new_code_cell("a = 1"))
     new = executed_notebook("new", new_markdown_cell("after"), new_code_cell("a = 1"))
-    kept = build_notebooks.with_old_outputs(unexecuted(new), old)
-    assert build_notebooks.executed(kept)
+    kept = unexecuted(new)
+    build.keep_outputs(kept, old)
+    assert build.executed(kept)
     assert kept.cells[-1].outputs[0].text == "2 footer('new')"
 
 
 def test_a_notebook_edited_by_hand_is_stale(monkeypatch):
     stem = STEMS[0]
-    edited = build_notebooks.existing(stem)
-    assert build_notebooks.stale(stem) is None
+    edited = build.existing(stem)
+    new = build.compose(stem)
+    assert build.stale(stem, new) is None
     edited.cells[1].source += "\n# a change that never went through the source"
-    monkeypatch.setattr(build_notebooks, "existing", lambda _: edited)
-    assert "edited by hand" in build_notebooks.stale(stem)
+    monkeypatch.setattr(build, "existing", lambda _: edited)
+    assert "edited by hand" in build.stale(stem, new)
 
 
 def test_a_notebook_whose_tags_have_moved_is_stale(monkeypatch):
-    edited = build_notebooks.existing(STEMS[0])
-    tagged = build_notebooks.tagged(edited, "key-figure")
+    edited = build.existing(STEMS[0])
+    tagged = build.tagged(edited, "key-figure")
     tagged.metadata["tags"] = []
-    monkeypatch.setattr(build_notebooks, "existing", lambda _: edited)
-    assert build_notebooks.stale(STEMS[0]) is not None
+    monkeypatch.setattr(build, "existing", lambda _: edited)
+    assert "edited by hand" in build.stale(STEMS[0], build.compose(STEMS[0]))
 
 
 def test_the_address_is_typed_in_one_place():
-    address = build_notebooks.address()
+    address = build.address()
     lines = subprocess.run(
         ["git", "grep", "-I", address, "--", ":!notebooks/*.ipynb"],
         cwd=ROOT,
         capture_output=True,
         text=True,
     ).stdout.splitlines()
-    # tools.build_readme writes this line, and a test holds it fresh.
-    filled = {f"{name}:git clone {address}" for name in build_readme.FILES}
+    # tools.pages.readme writes this line, and a test holds it fresh.
+    filled = {f"{name}:git clone {address}" for name in readme.FILES}
     assert filled < set(lines)
     (typed,) = set(lines) - filled
     assert typed.startswith("pyproject.toml:")
@@ -126,13 +128,13 @@ BAD = {
 
 @pytest.mark.parametrize("sentence", BAD)
 def test_the_house_style_is_enforced(sentence, tmp_path):
-    good = build_notebooks.existing(STEMS[0])
+    good = build.existing(STEMS[0])
     path = tmp_path / "00_x.ipynb"
     nbformat.write(good, path)
-    assert sentence not in " ".join(check_notebooks.problems(path))
+    assert sentence not in " ".join(check.problems(path))
     good.cells.append(BAD[sentence])
     nbformat.write(good, path)
-    assert sentence in " ".join(check_notebooks.problems(path))
+    assert sentence in " ".join(check.problems(path))
 
 
 def tiny(tmp_path, *sources):
@@ -162,17 +164,23 @@ def test_a_run_that_fails_says_where(tmp_path):
 
 @pytest.mark.parametrize(
     ("words", "value"),
-    [("7", 7), ("1e-3", 0.001), ("[1, 2]", [1, 2]), ("name", "name"), ("no", False)],
+    [
+        *(("7", 7), ("1e-3", 0.001), ("[1, 2]", [1, 2]), ("no", False), ("null", None)),
+        *((word, word) for word in ("name", "@pets", "2024-01-01")),
+    ],
 )
 def test_parameters_are_read_as_they_are_meant(words, value):
     found = run_notebooks.parameter(words)
     assert (found, type(found)) == (value, type(value))
 
 
-def test_a_parameter_that_is_a_path_is_meant_from_here(tmp_path, monkeypatch):
-    (tmp_path / "pets").mkdir()
+@pytest.mark.parametrize(
+    "name", ["pets", "2024", "2024-01-01", "null", "@pets", "[my] pets", "1e-3", "- a"]
+)
+def test_what_exists_is_a_path_meant_from_here(name, tmp_path, monkeypatch):
+    (tmp_path / name).mkdir()
     monkeypatch.chdir(tmp_path)
-    assert run_notebooks.parameter("pets") == str(tmp_path / "pets")
+    assert run_notebooks.parameter(name) == str(tmp_path / name)
 
 
 @pytest.mark.parametrize(
@@ -250,3 +258,105 @@ def test_bootstrap_mends_a_half_made_environment(checkout):
     (checkout / ".venv" / "bin" / "python").write_text("killed half-way")
     bootstrap.install(["requirements.txt"])
     assert (checkout / ".venv" / "installed-requirements.txt").is_file()
+
+
+NEEDS_MAKE = pytest.mark.skipif(not shutil.which("make"), reason="no make on PATH")
+
+
+@NEEDS_MAKE
+def test_lab_is_the_environment_s_own():
+    """Neither a jupyter-lab that PATH names nor a script with the path of a clone."""
+    done = subprocess.run(
+        ["make", "-n", "lab"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert re.search(r"^\.venv/\S+ -m jupyterlab notebooks$", done.stdout, re.M)
+    assert importlib.util.find_spec("jupyterlab.__main__")
+
+
+def opened_as_the_locale_says(path):
+    """Return the lines of a source that open a text file without its encoding."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        name = getattr(getattr(node, "func", None), "attr", "")
+        name = name or getattr(getattr(node, "func", None), "id", "")
+        if name in ("read_text", "write_text", "open"):
+            words = {word.arg for word in node.keywords}
+            binary = any("b" in str(getattr(a, "value", "")) for a in node.args[:1])
+            if "encoding" not in words and not (name == "open" and binary):
+                found.append(f"{path.name}:{node.lineno}")
+    return found
+
+
+OURS = [
+    *sorted((ROOT / "tools" / "pages").glob("*.py")),
+    *sorted((ROOT / "tools" / "site").glob("*.py")),
+    *(pathlib.Path(tool.__file__) for tool in (bootstrap, run_notebooks, try_fresh)),
+    ROOT / "docs" / "conf.py",
+]
+
+
+@pytest.mark.parametrize(
+    "path", OURS, ids=lambda path: f"{path.parent.name}.{path.stem}"
+)
+def test_every_text_file_is_opened_with_its_encoding(path):
+    assert opened_as_the_locale_says(path) == []
+
+
+def test_a_file_opened_without_its_encoding_is_found(tmp_path):
+    path = tmp_path / "x.py"
+    path.write_text(
+        "a.read_text()\nopen(b)\nb.open('rb')\na.write_text(c, encoding=d)\n"
+    )
+    assert opened_as_the_locale_says(path) == ["x.py:1", "x.py:2"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="locales are those of POSIX")
+def test_the_checks_work_in_an_ascii_locale():
+    ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for tool in ("build", "exercises", "readme", "check"):
+        command = [sys.executable, "-m", f"tools.pages.{tool}"]
+        done = subprocess.run(
+            command + ["--check"] * (tool != "check"),
+            cwd=ROOT,
+            env={**os.environ, **ascii_alone},
+            capture_output=True,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+
+
+def git(folder, *words):
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    subprocess.run(["git", *who, *words], cwd=folder, check=True)
+
+
+@pytest.mark.slow
+@NEEDS_MAKE
+@pytest.mark.skipif(not hasattr(os, "wait4"), reason="the system does not count memory")
+def test_a_fresh_clone_is_timed_and_its_memory_taken(tmp_path):
+    """Of a checkout whose `make run` lets a process of a process take 300 MB."""
+    root = tmp_path / "here"
+    ours = shutil.ignore_patterns("__pycache__")
+    for folder in ("tools", "utils"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=ours)
+    install = "import pathlib; pathlib.Path('.venv').mkdir()"
+    (root / "tools" / "bootstrap.py").write_text(install)
+    memory = f"{sys.executable} -c \"b'1' * 300_000_000\""
+    (root / "Makefile").write_text(
+        f"run:\n\t{memory}; true\ncheck:\n\t@echo == 7 passed ==\ntest:\n\tfalse\n"
+    )
+    git(root, "init", "-q")
+    git(root, "add", ".")
+    git(root, "commit", "-qm", "all")
+    command = [sys.executable, "-m", "tools.try_fresh", "--only"]
+    subprocess.run([*command, "run", "check"], cwd=root, check=True)
+    kept = json.loads((root / "results" / "fresh_clone.json").read_text())
+    assert kept["tests"] == "7 passed"
+    assert set(kept["seconds"]) == {"install", "make run", "make check"}
+    memory = kept["peak_memory_gb"]
+    assert memory.keys() == kept["seconds"].keys()
+    assert memory["make run"] == 0.3 and memory["make check"] < 0.1
+    assert list(tmp_path.iterdir()) == [root]
+    failed = subprocess.run([*command, "test"], cwd=root, capture_output=True)
+    assert failed.returncode == 1 and b"make test ended with 2" in failed.stderr
+    assert len(list(tmp_path.iterdir())) == 2, "the clone is kept"

@@ -11,7 +11,6 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import venv
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
@@ -33,16 +32,6 @@ def check_python() -> None:
         )
 
 
-def check_disk(needed: float) -> None:
-    """Refuse a disk that has no room for what is to be installed."""
-    free = shutil.disk_usage(ROOT).free / 2**30
-    if free < needed:
-        fail(
-            f"only {free:.1f} GiB are free below {ROOT.name}/, and the environment "
-            f"takes up to {needed:.0f} GiB more; free some space and start again"
-        )
-
-
 def usable(python: pathlib.Path) -> bool:
     """Tell whether this interpreter of an environment runs and has pip."""
     try:
@@ -54,47 +43,45 @@ def usable(python: pathlib.Path) -> bool:
 
 def install(requirements: list[str]) -> None:
     """Make the environment hold `requirements` (file names below the root)."""
-    wanted = "".join((ROOT / name).read_text() for name in requirements)
-    digest = hashlib.sha256(wanted.encode()).hexdigest()
+    wanted = b"".join((ROOT / name).read_bytes() for name in requirements)
+    digest = hashlib.sha256(wanted).hexdigest()
     stamp = VENV / f"installed-{requirements[-1]}"
-    if stamp.is_file() and stamp.read_text() == digest:
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == digest:
         return
+    needed = MORE_GIB if any(VENV.glob("installed-*")) else NEEDED_GIB
+    free = shutil.disk_usage(ROOT).free / 2**30
+    if free < needed:
+        fail(
+            f"only {free:.1f} GiB are free below {ROOT.name}/, and the environment "
+            f"takes up to {needed:.0f} GiB more; free some space and start again"
+        )
     python = VENV / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    there = any(VENV.glob("installed-*"))
-    check_disk(MORE_GIB if there else NEEDED_GIB)
-    try:
-        if not usable(python):
-            print("Creating .venv ...", flush=True)
-            links = sys.platform != "win32"  # as python -m venv has it
-            venv.create(VENV, with_pip=True, symlinks=links, clear=VENV.exists())
-    except OSError as error:
-        fail(
-            f"the environment .venv could not be created ({error}); "
-            "is the folder writable?"
-        )
-    except subprocess.CalledProcessError as error:
-        fail(
-            f"this Python cannot create an environment ({error}); "
-            "name another, for example: make run PYTHON=python3.12"
-        )
-    print(
-        f"Installing {' and '.join(requirements)} (a few minutes the first time) ...",
-        flush=True,
-    )
+    if not usable(python):
+        print("Creating .venv ...", flush=True)
+        command = [sys.executable, "-m", "venv", "--clear", VENV]
+        done = subprocess.run(command, capture_output=True)
+        if done.returncode:
+            said = (done.stdout + done.stderr).decode(errors="replace").strip()
+            fail(
+                f".venv could not be created; is the folder writable? If it is, name "
+                f"another Python, for example: make run PYTHON=python3.12\n{said}"
+            )
+    names = " and ".join(requirements)
+    print(f"Installing {names} (a few minutes the first time) ...", flush=True)
     command = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
     for name in requirements:
         command += ["-r", ROOT / name]
-    done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run(command, stderr=subprocess.PIPE)
     if done.returncode:
-        log = VENV / "install.log"
-        log.write_text(done.stderr)
-        errors = [line for line in done.stderr.splitlines() if "ERROR" in line]
+        (VENV / "install.log").write_bytes(done.stderr)
+        said = done.stderr.decode(errors="replace").splitlines()
+        errors = [line for line in said if "ERROR" in line] or ["see its log"]
         fail(
             "pip could not install the requirements: "
-            f"{errors[-1].removeprefix('ERROR: ') if errors else 'see its log'} "
-            f"(is a package index within reach? the whole log: .venv/{log.name})"
+            f"{errors[-1].removeprefix('ERROR: ')} "
+            "(is a package index within reach? the whole log: .venv/install.log)"
         )
-    stamp.write_text(digest)
+    stamp.write_text(digest, encoding="utf-8")
 
 
 if __name__ == "__main__":

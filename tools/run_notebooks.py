@@ -10,6 +10,8 @@ of the parameters cell. The exit status is 1 when a notebook failed.
 import argparse
 import contextlib
 import dataclasses
+import datetime
+import os
 import pathlib
 import sys
 import time
@@ -17,6 +19,7 @@ import time
 import nbformat
 import papermill
 import yaml
+from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -38,37 +41,22 @@ def key_figure(notebook: nbformat.NotebookNode) -> str:
     for cell in notebook.cells:
         if "key-figure" in cell.metadata.get("tags", []):
             text = "".join(o.get("text", "") for o in cell.outputs).strip()
-            return text.splitlines()[-1] if text else ""
+            return text.rpartition("\n")[2]
     return ""
-
-
-def parameter_names(notebook: nbformat.NotebookNode) -> set[str]:
-    """Return the names which the parameters cell assigns."""
-    import ast
-
-    names = set()
-    for cell in notebook.cells:
-        if "parameters" in cell.metadata.get("tags", []):
-            for node in ast.walk(ast.parse(cell.source)):
-                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                    names.add(node.id)
-    return names
 
 
 def run_one(path: pathlib.Path, parameters: dict, out: pathlib.Path = OUT) -> Outcome:
     """Execute one notebook with papermill, and write it and its HTML page to `out`."""
-    from nbconvert import HTMLExporter
-
     out.mkdir(parents=True, exist_ok=True)
     target = out / path.name
-    known = parameter_names(nbformat.read(path, as_version=4))
-    chosen = {k: v for k, v in parameters.items() if k in known}
-    started, error = time.perf_counter(), ""
+    known = papermill.inspect_notebook(path)
+    figure = error = ""
+    started = time.perf_counter()
     try:
         papermill.execute_notebook(
             path,
             target,
-            parameters=chosen,
+            parameters={k: v for k, v in parameters.items() if k in known},
             cwd=ROOT / "notebooks",
             progress_bar=sys.stderr.isatty(),
             kernel_name="python3",
@@ -78,12 +66,11 @@ def run_one(path: pathlib.Path, parameters: dict, out: pathlib.Path = OUT) -> Ou
     except Exception as failed:  # a kernel that died, a folder that is not writable
         error = f"{type(failed).__name__}: {failed}"
     seconds = time.perf_counter() - started
-    figure = ""
     if target.is_file():
         notebook = nbformat.read(target, as_version=4)
         figure = key_figure(notebook)
         page, _ = HTMLExporter().from_notebook_node(notebook)
-        target.with_suffix(".html").write_text(page)
+        target.with_suffix(".html").write_text(page, encoding="utf-8")
     return Outcome(path.stem, seconds, figure, error)
 
 
@@ -105,40 +92,48 @@ def table(outcomes: list[Outcome]) -> str:
 
 
 def parameter(words: str) -> object:
-    """Return what a value on the command line means: a number, a list, a path."""
-    value = yaml.safe_load(words)
-    if not isinstance(value, str):
-        return value
-    if pathlib.Path(value).exists():
-        # A path is meant from where the command was typed, not from notebooks/.
-        return str(pathlib.Path(value).resolve())
+    """Return what a value on the command line means: a path, a number, a list, a word.
+
+    What exists is a path, whatever it is called, and is meant from where the command
+    was typed, not from notebooks/.
+    """
+    if os.path.exists(words):
+        return os.path.realpath(words)
+    with contextlib.suppress(yaml.YAMLError):
+        value = yaml.safe_load(words)
+        if not isinstance(value, str | datetime.date):
+            return value
     with contextlib.suppress(ValueError):
-        return float(value)  # YAML takes 1e-3 for a word
-    return value
+        return float(words)  # YAML takes 1e-3 for a word
+    return words
+
+
+def record(outcomes: list[Outcome]) -> None:
+    """Keep the seconds in results/; pages not run now keep theirs."""
+    from utils import environment
+
+    seconds = environment.results("notebooks")["seconds"]
+    seconds |= {o.name: round(o.seconds) for o in outcomes if not o.error}
+    environment.write_results("notebooks", {"seconds": seconds})
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Execute the notebooks in order.")
-    parser.add_argument(
-        "--only", nargs="+", metavar="NN", help="these alone, such as 01"
-    )
+    parser.add_argument("--only", nargs="+", metavar="NN", help="such as 01")
     parser.add_argument(
         "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
         help="override a name of the parameters cell",
     )  # fmt: skip
     parser.add_argument(
-        "--record", action="store_true", help="keep the seconds in results/"
+        "--record", action="store_true", help="keep seconds in results/"
     )
     arguments = parser.parse_args()
     paths = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-    if arguments.only:
-        paths = [p for p in paths if p.name.startswith(tuple(arguments.only))]
+    paths = [p for p in paths if p.name.startswith(tuple(arguments.only or [""]))]
     if not paths:
-        parser.error(f"no notebook begins with {' or '.join(arguments.only or [])}")
+        parser.error(f"no notebook begins with {' or '.join(arguments.only)}")
     parameters = {name: parameter(words) for name, words in arguments.p}
-    known = set().union(
-        *(parameter_names(nbformat.read(p, as_version=4)) for p in paths)
-    )
+    known = set().union(*map(papermill.inspect_notebook, paths))
     if unknown := sorted(set(parameters) - known):
         parser.error(
             f"no chosen notebook has a parameter {', '.join(unknown)}; "
@@ -150,13 +145,7 @@ def main() -> int:
         outcomes.append(run_one(path, parameters))
         print(f"      {outcomes[-1].seconds:.0f} s", flush=True)
     if arguments.record:
-        from utils import environment
-
-        seconds = {}
-        with contextlib.suppress(FileNotFoundError):  # pages not run now keep theirs
-            seconds = environment.results("notebooks")["seconds"]
-        seconds |= {o.name: round(o.seconds) for o in outcomes if not o.error}
-        environment.write_results("notebooks", {"seconds": seconds})
+        record(outcomes)
     print(f"\n{table(outcomes)}\npages: {OUT.relative_to(ROOT)}/*.html")
     return int(any(o.error for o in outcomes))
 

@@ -3,9 +3,9 @@
     python -m tools.try_fresh [--only run check test]
 
 Clones the last commit into a new folder beside this checkout, installs, runs the three
-`make` commands there, and writes the times to results/fresh_clone.json; README shows
-them. What the commands say goes to build/fresh_clone.log. The clone is removed when all
-went well.
+`make` commands there, and writes times and memory to results/fresh_clone.json; README
+shows the times. What the commands say goes to build/fresh_clone.log. The clone is
+removed when all went well.
 """
 
 import argparse
@@ -18,26 +18,32 @@ import sys
 import tempfile
 import time
 
-from utils import environment
-
 MAKE = ("run", "check", "test")
-LOG = environment.ROOT / "build" / "fresh_clone.log"
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+LOG = ROOT / "build" / "fresh_clone.log"
 
 
-def seconds(command: list[str], clone: pathlib.Path) -> float:
-    """Run a command in the clone; raise RuntimeError when it fails."""
+def measure(command: list[str], clone: pathlib.Path) -> tuple[float, float]:
+    """Return a command's seconds and the peak memory in GB of its largest process.
+
+    Looked at are all that it started and waited for, as the system's `wait4` counts.
+    Raises RuntimeError when the command fails.
+    """
     print(" ".join(command), flush=True)
     started = time.perf_counter()
     # A newcomer's shell has none of this one's settings for Python.
     clean = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    with LOG.open("a") as log:
-        done = subprocess.run(command, cwd=clone, env=clean, stdout=log, stderr=log)
-    if done.returncode:
+    with LOG.open("a", encoding="utf-8") as log:
+        run = subprocess.Popen(command, cwd=clone, env=clean, stdout=log, stderr=log)
+        _, status, usage = os.wait4(run.pid, 0)
+    run.returncode = os.waitstatus_to_exitcode(status)
+    if run.returncode:
         raise RuntimeError(
-            f"{' '.join(command)} ended with {done.returncode}: see "
-            f"{LOG.relative_to(environment.ROOT)}; the clone is kept at {clone}."
+            f"{' '.join(command)} ended with {run.returncode}: see "
+            f"{LOG.relative_to(ROOT)}; the clone is kept at {clone}."
         )
-    return time.perf_counter() - started
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes
+    return time.perf_counter() - started, usage.ru_maxrss * unit / 1e9
 
 
 def gigabytes(folder: pathlib.Path) -> float:
@@ -51,30 +57,32 @@ def main() -> int:
     parser.add_argument(
         "--only", nargs="+", choices=MAKE, default=MAKE, help="of the make commands"
     )
-    arguments = parser.parse_args()
+    only = parser.parse_args().only
     LOG.parent.mkdir(exist_ok=True)
-    LOG.write_text("")
-    folder = pathlib.Path(
-        tempfile.mkdtemp(dir=environment.ROOT.parent, prefix="fresh-")
-    )
-    clone = folder.rename(folder.with_name(f"learn-fcn-{folder.name}"))
+    LOG.write_text("", encoding="utf-8")
+    beside = ROOT.parent
+    clone = pathlib.Path(tempfile.mkdtemp(dir=beside, prefix="learn-fcn-fresh-"))
+    seconds, memory = {}, {}
+    figures = {"load_average_before": os.getloadavg()[0]}
+    figures |= {"seconds": seconds, "peak_memory_gb": memory}
+    steps = {"install": ["python3", "tools/bootstrap.py", "requirements.txt"]}
+    steps |= {f"make {name}": ["make", name] for name in MAKE if name in only}
     try:
-        seconds(["git", "clone", "-q", str(environment.ROOT), "."], clone)
-        figures = {"load_average_before": os.getloadavg()[0], "seconds": {}}
-        steps = {"install": ["python3", "tools/bootstrap.py", "requirements.txt"]}
-        steps |= {f"make {name}": ["make", name] for name in MAKE}
+        measure(["git", "clone", "-q", str(ROOT), "."], clone)
         for name, command in steps.items():
-            if name == "install" or name.removeprefix("make ") in arguments.only:
-                figures["seconds"][name] = round(seconds(command, clone))
+            taken, peak = measure(command, clone)
+            seconds[name], memory[name] = round(taken), round(peak, 1)
             if name == "install":
                 figures["environment_gb"] = round(gigabytes(clone / ".venv"), 1)
     except RuntimeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for line in reversed(LOG.read_text().splitlines()):
-        if re.search(r"\d+ passed", line):
-            figures["tests"] = line.strip("= ")
-            break
+    said = LOG.read_text(encoding="utf-8", errors="replace").splitlines()
+    for line in filter(re.compile(r"\d+ passed").search, said):
+        figures["tests"] = line.strip("= ")  # the last of them
+    # Not earlier: a process counts for as large as the one that starts it.
+    from utils import environment
+
     print(f"results/{environment.write_results('fresh_clone', figures).name}")
     shutil.rmtree(clone)
     return 0

@@ -1,6 +1,6 @@
 """Make static pages of README, data card and the committed notebooks in `build/site/`.
 
-    python -m tools.build_site
+    python -m tools.site.build
 
 Nothing is executed: the outputs are those in git. Nothing is fetched either, not while
 it builds and not by the pages, which hold their scripts and the formulas' typesetter. A
@@ -19,9 +19,8 @@ from collections.abc import Iterator
 
 import nbformat
 
-from tools.build_notebooks import address
+from tools.pages.build import ROOT, address
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 SITE = ROOT / "build" / "site"
 WORK = ROOT / "build" / "site-work"
 PICTURES = {".svg", ".jpg", ".png"}
@@ -31,34 +30,30 @@ FOLDED = {  # our tag, myst-nb's tag, and what is to be read on the fold
     "setup": ("hide-cell", "The setup cell, the same in every notebook"),
     "preview": ("hide-input", "The cell that shows this picture"),
 }
-CAPTIONS = {
-    "notebooks/[0-9]*.ipynb": "Notebooks",
-    "notebooks/exercises/*.ipynb": "Exercises",
-    "notebooks/solutions/*.ipynb": "Solutions",
-    "data/README.md": "Data",
-    "README.*.md": "Other languages",
+PAGES = {
+    "Notebooks": "notebooks/[0-9]*.ipynb",
+    "Exercises": "notebooks/exercises/*.ipynb",
+    "Solutions": "notebooks/solutions/*.ipynb",
+    "Data": "data/README.md",
+    "Other languages": "README.*.md",
 }
 
 
 def pages() -> dict[str, list[str]]:
     """Return caption -> paths of the site's pages from the root; README comes apart."""
-    found = {}
-    for pattern, caption in CAPTIONS.items():
-        paths = sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob(pattern))
-        if paths:
-            found[caption] = paths
-    return found
+    found = {
+        caption: sorted(
+            path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern)
+        )
+        for caption, pattern in PAGES.items()
+    }
+    return {caption: paths for caption, paths in found.items() if paths}
 
 
 def rehome(text: str, path: str) -> str:
     """Turn a page's links to what the site has no page for to the repository.
 
-    Args:
-        text: Markdown.
-        path: The page's path from the repository's root.
-
-    Returns:
-        Markdown in which pictures from other servers are their alt text too.
+    Pictures from other servers become their alt text; `path` is the page's, from ROOT.
     """
     known = {"README.md", *(one for group in pages().values() for one in group)}
     folder = os.path.dirname(path)
@@ -84,16 +79,13 @@ def page_text(text: str, path: str) -> str:
     what it has besides. Paragraphs that ask for a prediction get a class. Anchors of
     our own go: headings have the same, and the search stumbles over an empty element.
     """
-    text = re.sub(r'^<a id="[\w-]+"></a>\n+', "", text, flags=re.MULTILINE)
-    lines = []
-    for line in text.splitlines():
-        if line.startswith("[![Open in Colab]"):
-            badge, *others = line.split(" · ")
-            ours = ("previous:", "next:", "[index]")
-            others = [part for part in others if not part.startswith(ours)]
-            line = " · ".join([badge + "{.colab}", *others])
-        lines.append(line)
-    paragraphs = "\n".join(lines).split("\n\n")
+    for pattern, shown in (
+        (r'^<a id="[\w-]+"></a>\n+', ""),
+        (r" · (?:(?:previous|next): \[[^\]]*\]|\[index\])\([^)]*\)", ""),
+        (r"^(\[!\[Open in Colab\]\S+)", r"\1{.colab}"),
+    ):
+        text = re.sub(pattern, shown, text, flags=re.MULTILINE)
+    paragraphs = text.split("\n\n")
     for number, paragraph in enumerate(paragraphs):
         if "**Predict**" in paragraph and re.match(r"[*\w]", paragraph):
             paragraphs[number] = "{.predict}\n" + paragraph
@@ -116,33 +108,26 @@ def one_picture_each(cell: nbformat.NotebookNode) -> Iterator[nbformat.NotebookN
     yield cell
 
 
-def notebook(path: str) -> str:
-    """Return the JSON of a notebook, made ready for the site."""
+def page(path: str) -> str:
+    """Return the source of a page, a notebook's JSON or Markdown, made ready."""
+    if not path.endswith(".ipynb"):
+        return rehome((ROOT / path).read_text(encoding="utf-8"), path)
     read = nbformat.read(ROOT / path, as_version=4)
     cells = []
     for cell in read.cells:
-        if cell.cell_type == "code":
-            cell.metadata["mystnb"] = {}
-            for tag in set(cell.metadata.get("tags", [])) & set(FOLDED):
-                hide, prompt = FOLDED[tag]
-                cell.metadata["tags"].append(hide)
-                cell.metadata["mystnb"]["code_prompt_show"] = prompt
-                cell.metadata["mystnb"]["code_prompt_hide"] = prompt
-            cells += one_picture_each(cell)
-        else:
+        if cell.cell_type != "code":
             cell.source = page_text(cell.source, path)
             cells.append(cell)
+            continue
+        cell.metadata["mystnb"] = {}
+        for tag in set(cell.metadata.get("tags", [])) & set(FOLDED):
+            hide, prompt = FOLDED[tag]
+            cell.metadata["tags"].append(hide)
+            cell.metadata["mystnb"]["code_prompt_show"] = prompt
+            cell.metadata["mystnb"]["code_prompt_hide"] = prompt
+        cells += one_picture_each(cell)
     read.cells = cells
     return nbformat.writes(read)
-
-
-def contents() -> str:
-    """Return the tables of contents that the index page carries, hidden, at its end."""
-    blocks = []
-    for caption, paths in pages().items():
-        names = "\n".join(paths)
-        blocks.append(f"```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{names}\n```")
-    return "\n\n".join(blocks)
 
 
 def mathjax() -> bytes:
@@ -161,21 +146,19 @@ def mathjax() -> bytes:
 def prepare() -> None:
     """Write all sources of the site into `build/site-work/`, afresh."""
     shutil.rmtree(WORK, ignore_errors=True)
-    index = rehome((ROOT / "README.md").read_text(), "README.md")
-    files = {"pages/index.md": f"{index}\n\n{contents()}\n".encode()}
-    for path in (path for group in pages().values() for path in group):
-        if path.endswith(".ipynb"):
-            files[f"pages/{path}"] = notebook(path).encode()
-        else:
-            files[f"pages/{path}"] = rehome((ROOT / path).read_text(), path).encode()
+    index = page("README.md")
+    files = {"static/tex-svg.js": mathjax()}
+    for caption, paths in pages().items():  # the tables of contents, hidden
+        names = "\n".join(paths)
+        index += f"\n\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{names}\n```\n"
+        files |= {f"pages/{path}": page(path).encode() for path in paths}
+    files["pages/index.md"] = index.encode()
     for picture in (ROOT / "notebooks" / "figures").iterdir():
         if picture.suffix in PICTURES:
             files[f"pages/notebooks/figures/{picture.name}"] = picture.read_bytes()
-    files["static/tex-svg.js"] = mathjax()
     for name, content in files.items():
-        target = WORK / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
+        (WORK / name).parent.mkdir(parents=True, exist_ok=True)
+        (WORK / name).write_bytes(content)
 
 
 def main() -> int:

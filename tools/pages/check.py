@@ -1,6 +1,6 @@
 """The house style as checks: what every committed notebook must look like.
 
-    python -m tools.check_notebooks
+    python -m tools.pages.check
 
 Each check takes a notebook and yields sentences about what is wrong; no sentence, no
 problem. `tests/test_notebooks.py` runs them too.
@@ -15,9 +15,9 @@ from collections.abc import Iterator
 
 import nbformat
 
-from tools import build_notebooks
+from tools.pages import build
+from tools.pages.build import ROOT
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 WORDS, CELLS = (1000, 2500), (35, 70)
 LARGEST = 1_000_000  # bytes
 SECTIONS = ["What can go wrong", "Summary", "Questions", "References"]
@@ -30,8 +30,8 @@ FORBIDDEN = {
 PRIVATE = re.compile(r"/(?:home|Users|root|work|tmp|private)/[\w.]")
 
 
-def tags(cell) -> list[str]:
-    return cell.metadata.get("tags", [])
+def tags(cell) -> set[str]:
+    return set(cell.metadata.get("tags", []))
 
 
 def code(notebook) -> list:
@@ -44,68 +44,64 @@ def text(notebook) -> str:
 
 def structure(notebook) -> Iterator[str]:
     """One title, the needed sections, the needed cells, a sensible length."""
-    titles = re.findall(r"^# .+", text(notebook), flags=re.MULTILINE)
+    prose = text(notebook)
+    titles = re.findall(r"^# .+", prose, flags=re.MULTILINE)
     if len(titles) != 1 or not re.match(r"# \d\d ", notebook.cells[0].source):
         yield f"one title of the form '# NN Title' on top, not {titles}"
-    headings = re.findall(r"^## (.+)", text(notebook), flags=re.MULTILINE)
-    for section in SECTIONS:
-        if not any(section in heading for heading in headings):
-            yield f"no section '{section}'"
+    headings = "\n".join(re.findall(r"^## .+", prose, flags=re.MULTILINE))
+    yield from (f"no section '{name}'" for name in SECTIONS if name not in headings)
     for tag in ("setup", "parameters", "provenance", "key-figure"):
         count = sum(tag in tags(cell) for cell in notebook.cells)
         if count != 1:
             yield f"one cell tagged {tag}, not {count}"
-    if "**Predict**" not in text(notebook):
+    if "**Predict**" not in prose:
         yield "no **Predict** line before a surprise"
-    if not 3 <= text(notebook).count("<details>") <= 6:
-        yield "3 to 6 questions with folded answers"
     # The address of a link is not read.
-    words = len(re.findall(r"\w+", re.sub(r"\]\([^)]*\)", "]", text(notebook))))
-    if not WORDS[0] <= words <= WORDS[1]:
-        yield f"{words} words, not {WORDS[0]} to {WORDS[1]}"
-    if not CELLS[0] <= len(notebook.cells) <= CELLS[1]:
-        yield f"{len(notebook.cells)} cells, not {CELLS[0]} to {CELLS[1]}"
+    words = len(re.findall(r"\w+", re.sub(r"\]\([^)]*\)", "]", prose)))
+    for count, name, (least, most) in (
+        (prose.count("<details>"), "questions with folded answers", (3, 6)),
+        (words, "words", WORDS),
+        (len(notebook.cells), "cells", CELLS),
+    ):
+        if not least <= count <= most:
+            yield f"{count} {name}, not {least} to {most}"
+
+
+def style(cell) -> Iterator[str]:
+    """Short lines, nothing forbidden, upper-case names alone among the parameters."""
+    for line in cell.source.splitlines():
+        if len(line) > 88:
+            yield f"{cell.id}: a line of {len(line)} characters"
+    for pattern, name in FORBIDDEN.items():
+        if re.search(pattern, cell.source, flags=re.MULTILINE):
+            yield f"{cell.id}: {name}"
+    if "parameters" in tags(cell):
+        for node in ast.walk(ast.parse(cell.source)):
+            stored = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+            if stored and not node.id.isupper():
+                yield f"{cell.id}: parameter {node.id} is not in upper case"
 
 
 def cells(notebook) -> Iterator[str]:
     """Short cells that do one thing, at most two of code in a row."""
-    lengths = []
-    for cell in code(notebook):
-        lines = cell.source.splitlines()
-        if set(tags(cell)) & {"setup", "provenance"}:
-            continue
-        lengths.append(len(lines))
-        if len(lines) > 40 and "whole-model" not in tags(cell):
-            yield f"{cell.id}: {len(lines)} lines in a cell"
-        for line in lines:
-            if len(line) > 88:
-                yield f"{cell.id}: a line of {len(line)} characters"
-        for pattern, name in FORBIDDEN.items():
-            if re.search(pattern, cell.source, flags=re.MULTILINE):
-                yield f"{cell.id}: {name}"
-        if "parameters" in tags(cell):
-            yield from parameters(cell)
+    lengths, in_a_row = [], 0
+    for cell in notebook.cells:
+        ours = cell.cell_type == "code" and not tags(cell) & {"setup", "provenance"}
+        in_a_row = in_a_row + 1 if ours else 0
+        if in_a_row == 3:
+            yield f"{cell.id}: three code cells in a row"
+        if ours:
+            yield from style(cell)
+            lengths.append(len(cell.source.splitlines()))
+            if lengths[-1] > 40 and "whole-model" not in tags(cell):
+                yield f"{cell.id}: {lengths[-1]} lines in a cell"
     if lengths and not 3 <= statistics.median(lengths) <= 9:
         yield f"median cell of {statistics.median(lengths):.0f} lines, not 3 to 9"
-    kinds = "".join(
-        "s" if "setup" in tags(c) or "provenance" in tags(c) else c.cell_type[0]
-        for c in notebook.cells
-    )
-    if "ccc" in kinds:
-        yield f"{notebook.cells[kinds.index('ccc')].id}: three code cells in a row"
-
-
-def parameters(cell) -> Iterator[str]:
-    """The parameters cell: upper-case names alone."""
-    for node in ast.walk(ast.parse(cell.source)):
-        stored = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-        if stored and not node.id.isupper():
-            yield f"{cell.id}: parameter {node.id} is not in upper case"
 
 
 def outputs(notebook) -> Iterator[str]:
     """Executed in one go, no error, no chatter, alt text on every picture."""
-    if not build_notebooks.executed(notebook):
+    if not build.executed(notebook):
         yield "not executed from top to bottom in one go"
     if "widgets" in notebook.metadata:
         yield "widget state"
@@ -118,21 +114,16 @@ def outputs(notebook) -> Iterator[str]:
             if output.get("name") == "stderr":
                 yield f"{cell.id}: output on stderr: {output.text[:60]!r}"
             for kind in output.get("data", {}):
-                if not kind.startswith("image/"):
-                    continue
-                alt = output.metadata.get(kind, output.metadata).get("alt", "")
-                if len(alt) < 15:
+                about = output.metadata.get(kind, output.metadata)
+                if kind.startswith("image/") and len(about.get("alt", "")) < 15:
                     yield f"{cell.id}: a picture without alternative text"
 
 
 def links(notebook) -> Iterator[str]:
     """Links and pictures inside the repository exist; no private paths; alt text."""
-    for alt, target in re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", text(notebook)):
-        if not alt.strip():
-            yield f"no alt text for {target}"
-    for target in re.findall(r"\]\(([^)\s]+)\)", text(notebook)):
-        if target.startswith(("http", "#")):
-            continue
+    for target in re.findall(r"!\[\s*\]\(([^)]+)\)", text(notebook)):
+        yield f"no alt text for {target}"
+    for target in re.findall(r"\]\((?!http|#)([^)\s]+)\)", text(notebook)):
         path, _, anchor = target.partition("#")
         file = ROOT / "notebooks" / path
         if not file.exists():
@@ -145,14 +136,12 @@ def links(notebook) -> Iterator[str]:
 
 def anchors(file: pathlib.Path) -> set[str]:
     """Return the anchors GitHub makes of the headings of a page."""
-    content = file.read_text()
+    content = file.read_text(encoding="utf-8")
     if file.suffix == ".ipynb":
         content = text(nbformat.reads(content, as_version=4))
-    found = set()
-    for heading in re.findall(r"^#+ (.+)", content, flags=re.MULTILINE):
-        plain = re.sub(r"[^\w\- ]", "", heading.strip().lower())
-        found.add(plain.replace(" ", "-"))
-    return found
+    headings = re.findall(r"^#+ (.+)", content, flags=re.MULTILINE)
+    plain = (re.sub(r"[^\w\- ]", "", one.strip().lower()) for one in headings)
+    return {one.replace(" ", "-") for one in plain}
 
 
 def problems(path: pathlib.Path) -> list[str]:
@@ -160,19 +149,18 @@ def problems(path: pathlib.Path) -> list[str]:
     notebook = nbformat.read(path, as_version=4)
     checks = (structure, cells, outputs, links)
     found = [sentence for check in checks for sentence in check(notebook)]
-    if path.stat().st_size > LARGEST:
-        found.append(f"{path.stat().st_size / 1e6:.1f} MB, more than 1 MB")
+    if (size := path.stat().st_size) > LARGEST:
+        found.append(f"{size / 1e6:.1f} MB, more than 1 MB")
     return found
 
 
 def main() -> int:
-    count = 0
-    for path in sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-        for sentence in problems(path):
-            print(f"{path.name}: {sentence}")
-            count += 1
-    print(f"{count} problems")
-    return int(count > 0)
+    paths = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+    found = [
+        f"{path.name}: {sentence}" for path in paths for sentence in problems(path)
+    ]
+    print("\n".join([*found, f"{len(found)} problems"]))
+    return int(bool(found))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,284 @@
+"""Build `notebooks/*.ipynb` from the percent scripts in `notebooks/src/`.
+
+    python -m tools.pages.build [01 02]       those that changed are executed
+    python -m tools.pages.build --no-execute  unchanged cells keep their outputs
+    python -m tools.pages.build --force       executed even where nothing changed
+    python -m tools.pages.build --check       write nothing; fail when one is stale
+
+A source holds what a person writes: the title, the text, the cells. This tool adds what
+is the same everywhere (numbered title with badge and navigation, setup cell, provenance
+footer), gives cells stable ids, and records a hash of all cells. A notebook's name is
+its path in `notebooks/` without ending. `tools.pages.exercises` builds those with it.
+"""
+
+import argparse
+import base64
+import hashlib
+import json
+import pathlib
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Iterable
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SOURCES = ROOT / "notebooks" / "src"
+CHATTER = r"^(WARNING: All log messages before absl|[IWE]0000 ).*\n?"
+COLAB = "https://colab.research.google.com"
+KEY = "learn_fcn"  # our corner of the notebook's metadata
+
+SETUP = """\
+# Setup, the same in every notebook: find the repository (on Colab, fetch it once).
+import os, pathlib, subprocess, sys, time
+STARTED = time.perf_counter()
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no start-up chatter
+here = pathlib.Path.cwd()
+folders = [here, *here.parents, here / "{name}"]
+root = next((f for f in folders if (f / "utils" / "environment.py").is_file()), None)
+if root is None and "google.colab" in sys.modules:
+    command = ["git", "clone", "-q", "--depth=1", "-b", "main", "{address}"]
+    root = (subprocess.run(command, check=True), here / "{name}")[1]
+assert root, "open this notebook inside a clone of {address}"
+sys.path.insert(0, str(root))"""
+
+FOOTER = """\
+environment.provenance(started=STARTED, data=DATASET, seed=SEED, source="{source}")"""
+
+
+def address() -> str:
+    """Return the repository's address, which stands in pyproject.toml alone."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)["project"]["urls"]["Repository"]
+
+
+def on_colab(name: str) -> str:
+    """Return the address that opens a notebook on Colab."""
+    colab = address().replace("https://github.com", f"{COLAB}/github")
+    return f"{colab}/blob/main/notebooks/{name}.ipynb"
+
+
+def titles() -> dict[str, str]:
+    """Return stem -> title of every main notebook, in reading order."""
+    found = {}
+    for path in sorted(SOURCES.glob("[0-9][0-9]_*.py")):
+        text = path.read_text(encoding="utf-8")
+        found[path.stem] = re.search(r"^# # (.+)$", text, re.MULTILINE)[1].strip()
+    return found
+
+
+def title_cell(name: str, title: str, links: list[str], text: str) -> NotebookNode:
+    """Return the first cell: the title, a line of badge and links, the text."""
+    badge = f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]({on_colab(name)})"
+    return new_markdown_cell(f"# {title}\n\n{' · '.join([badge, *links])}\n\n{text}")
+
+
+def minutes(stem: str) -> str:
+    """Say how long a page takes, as `tools.run_notebooks --record` measured it."""
+    path = ROOT / "results" / "notebooks.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    seconds = record["seconds"].get(stem)
+    if seconds is None:
+        return "a few minutes"
+    count, unit = round(seconds / 60), "minute"
+    if seconds < 45:
+        count, unit = max(10, round(seconds, -1)), "second"
+    return f"about {count} {unit}{'s' if count > 1 else ''} ({record['device']})"
+
+
+def assemble(
+    first: NotebookNode, others: list[NotebookNode], ids: str, footer: bool = True
+) -> NotebookNode:
+    """Return a notebook of its first cell and a source's others, without outputs.
+
+    Ids begin with `ids`; with `footer` the last cell prints how the page was made.
+    """
+    cells = [first]
+    for cell in others:
+        tags = cell.metadata.get("tags", [])
+        source = cell.source
+        if "setup" in tags:
+            source = SETUP.format(address=address(), name=address().rsplit("/", 1)[1])
+        make = new_code_cell if cell.cell_type == "code" else new_markdown_cell
+        cells.append(make(source, metadata={"tags": tags} if tags else {}))
+    content = "\0".join(f"{cell.cell_type}\0{cell.source}" for cell in cells)
+    source = hashlib.sha256(content.encode()).hexdigest()[:16]
+    if footer:
+        last = FOOTER.format(source=source)
+        cells.append(new_code_cell(last, metadata={"tags": ["provenance"]}))
+    for number, cell in enumerate(cells):
+        cell.id = f"{ids}-{number:03d}"
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    return new_notebook(cells=cells, metadata={**metadata, KEY: {"source": source}})
+
+
+def compose(stem: str) -> NotebookNode:
+    """Return the notebook of one source: complete, but without outputs."""
+    first, *others = jupytext.read(SOURCES / f"{stem}.py").cells
+    names = titles()
+    stems = list(names)
+    place = stems.index(stem)
+    links = ["[index](../README.md#the-notebooks)"]
+    if place > 0:
+        links.insert(
+            0, f"previous: [{names[stems[place - 1]]}]({stems[place - 1]}.ipynb)"
+        )
+    if place + 1 < len(stems):
+        links.append(f"next: [{names[stems[place + 1]]}]({stems[place + 1]}.ipynb)")
+    text = first.source.replace("{minutes}", minutes(stem)).partition("\n")[2].strip()
+    first = title_cell(stem, f"{stem[:2]} {names[stem]}", links, text)
+    return assemble(first, others, stem)
+
+
+def keep_outputs(notebook: NotebookNode, old: NotebookNode) -> None:
+    """Carry outputs over to the code cells whose source has not changed."""
+    known = {c.source: c for c in old.cells if c.cell_type == "code"}
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and cell.source in known:
+            cell.outputs = known[cell.source].outputs
+            cell.execution_count = known[cell.source].execution_count
+    footer, before = notebook.cells[-1], old.cells[-1]
+    if all(c.get("execution_count", 1) for c in notebook.cells[:-1]):
+        # Nothing but text changed: how the page was made stays true, but for the hash.
+        footer.execution_count, footer.outputs = before.execution_count, before.outputs
+        for output in footer.outputs:
+            hashes = old.metadata[KEY]["source"], notebook.metadata[KEY]["source"]
+            output.text = output.text.replace(*hashes)
+
+
+def tagged(notebook: NotebookNode, tag: str) -> NotebookNode | None:
+    """Return the first cell that carries `tag`."""
+    return next((c for c in notebook.cells if tag in c.metadata.get("tags", [])), None)
+
+
+def preview(notebook: NotebookNode, picture: pathlib.Path) -> None:
+    """Show the figure of the cell tagged `result` on top too, and keep it as a file."""
+    for output in tagged(notebook, "result").outputs:
+        if "image/jpeg" in output.get("data", {}):
+            picture.write_bytes(base64.b64decode(output["data"]["image/jpeg"]))
+            shown = tagged(notebook, "preview").outputs[0]
+            shown["data"]["image/jpeg"] = output["data"]["image/jpeg"]
+
+
+def drop_startup_chatter(notebook: NotebookNode) -> None:
+    """Remove what TensorFlow's C++ part logs while it is imported, and nothing else."""
+    for cell in notebook.cells:
+        for output in list(cell.get("outputs", [])):
+            if output.get("name") == "stderr":
+                output.text = re.sub(CHATTER, "", output.text, flags=re.MULTILINE)
+                if not output.text.strip():
+                    cell.outputs.remove(output)
+
+
+def execute(name: str, notebook: NotebookNode) -> None:
+    """Run all cells in order, in the notebook's folder; keep outputs, drop timings."""
+    picture = ROOT / "notebooks" / "figures" / f"{name}.jpg"
+    if name in titles() and not picture.exists():  # the very first build
+        Image.new("RGB", (8, 8)).save(picture)
+    NotebookClient(
+        notebook,
+        timeout=1800,
+        kernel_name="python3",
+        coalesce_streams=True,
+        record_timing=False,
+        resources={"metadata": {"path": str(path_of(name).parent)}},
+    ).execute()
+    drop_startup_chatter(notebook)
+    if name in titles():
+        preview(notebook, picture)
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata["language_info"] = {"name": "python"}
+
+
+def path_of(name: str) -> pathlib.Path:
+    """Return where a notebook is committed."""
+    return ROOT / "notebooks" / f"{name}.ipynb"
+
+
+def existing(name: str) -> NotebookNode | None:
+    """Return the committed notebook, if there is one."""
+    path = path_of(name)
+    return nbformat.read(path, as_version=4) if path.is_file() else None
+
+
+def executed(notebook: NotebookNode) -> bool:
+    """Tell whether all code cells were run, in order, from the top."""
+    counts = [c.execution_count for c in notebook.cells if c.cell_type == "code"]
+    return counts == list(range(1, len(counts) + 1))
+
+
+def stale(name: str, new: NotebookNode) -> str | None:
+    """Say what sets the committed notebook apart from the one composed now, or None."""
+    old, ran = existing(name), tagged(new, "provenance")
+    if old is None:
+        return f"notebooks/{name}.ipynb is missing"
+    before, now = (
+        [(c.id, c.cell_type, c.source, c.metadata.get("tags", [])) for c in one.cells]
+        for one in (old, new)
+    )
+    faults = {
+        "was built from another source": old.metadata.get(KEY) != new.metadata[KEY],
+        "was edited by hand": before != now,
+        "was not executed from top to bottom": ran and not executed(old),
+        "has outputs; the reader's come first": not ran
+        and any(c.get("outputs") for c in old.cells),
+    }
+    fault = next((sentence for sentence, true in faults.items() if true), None)
+    return fault and f"notebooks/{name}.ipynb {fault}"
+
+
+def write(name: str, notebook: NotebookNode) -> None:
+    """Write the notebook in one step: a killed build leaves the old one whole."""
+    from utils import environment  # brings Keras along, which takes seconds
+
+    nbformat.validate(notebook)
+    with environment.replacing(path_of(name)) as temporary:
+        text = nbformat.writes(notebook, indent=1) + "\n"
+        temporary.write_text(text, encoding="utf-8")
+
+
+def main(
+    make: Callable[[str], NotebookNode] = compose, names: Iterable[str] | None = None
+) -> int:
+    """Build what is stale of `names`, or what the command line chooses of them."""
+    parser = argparse.ArgumentParser(description="Build notebooks from their sources.")
+    parser.add_argument("only", nargs="*", help="stems or their beginnings, such as 01")
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--check", action="store_true", help="fail when one is stale")
+    choice.add_argument("--no-execute", action="store_true", help="sources only")
+    choice.add_argument("--force", action="store_true", help="execute all")
+    arguments = parser.parse_args()
+    begin = tuple(arguments.only or [""])
+    chosen = [n for n in names or titles() if n.rpartition("/")[2].startswith(begin)]
+    if not chosen:
+        parser.error(f"no source begins with {' or '.join(arguments.only)}")
+    made = {name: make(name) for name in chosen}
+    problems = {name: problem for name in made if (problem := stale(name, made[name]))}
+    if arguments.check:
+        print("\n".join(problems.values()) or f"{len(made)} notebooks are fresh")
+        if problems:
+            print("build them again: make notebooks")
+        return bool(problems)
+    for name, notebook in made.items():
+        if name not in problems and not arguments.force:
+            print(f"{name}: fresh")
+            continue
+        if tagged(notebook, "provenance"):  # exercises have none, and no outputs
+            if old := existing(name):
+                keep_outputs(notebook, old)
+            if not arguments.no_execute:
+                print(f"{name}: executing ...", flush=True)
+                execute(name, notebook)
+        write(name, notebook)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""Fill the measured values of README.md and README.zh-CN.md from `results/`.
+
+    python -m tools.pages.readme           write what changed
+    python -m tools.pages.readme --check   write nothing; fail when one is stale
+
+Between `<!-- NAME -->` and `<!-- end -->` stands the value that `measured` has by that
+name; the words around it are typed, in each language. A mark begins no line: Markdown
+would take that line for HTML. In the table of notebooks the last two columns are filled
+in: minutes, and the link to Colab; the line `git clone` gets the repository's address.
+"""
+
+import argparse
+import re
+import sys
+
+from tools.pages.build import ROOT, address, on_colab
+from utils import environment
+
+FILES = ("README.md", "README.zh-CN.md")
+MARK = re.compile(r"<!-- (?!end)([\w ]+) -->(.*?)<!-- end -->")
+ROW = re.compile(
+    r"^(\| \[\d\d [^\]]+\]\(notebooks/(\w+)\.ipynb\) \| [^|]+ \|).*$", re.MULTILINE
+)
+
+
+def segmentation() -> dict[str, str]:
+    """Return the scores on real photographs, a row of cells each, and their origin."""
+    trimap = environment.results("oxford-pets-sample_trimap")
+    species = environment.results("oxford-pets-sample_species")["summary"]
+    networks = environment.results("evaluation_trimap")
+    fitted = environment.results("ceilings")["tasks"]["trimap"]["fitted"]
+    if trimap["network"]["fc_units"] != 512:
+        raise ValueError("The sentence below the table speaks of a slim head; mend it.")
+    found = {}
+    for stage in ("32s", "16s", "8s"):
+        row = trimap["summary"][stage]
+        seed = trimap["seeds"]["0"]["test"]
+        scores = [
+            seed.get(f"{stage}_control", seed[stage])["mean_iou"],
+            networks["networks"][stage]["bands"]["4"],
+            fitted[stage.removesuffix("s")]["mean_iou"],
+            species[stage]["mean_iou"],
+        ]
+        mean = f"{row['mean_iou']:.3f} ({row['range']:.3f})"
+        found[stage] = " | ".join([mean, *(f"{score:.3f}" for score in scores)])
+    count, breeds = re.match(r"(\d+) photographs, (\d+) of", trimap["data"]).groups()
+    return {
+        **found,
+        "test photos": networks["photos"],
+        "training photos": int(count) - networks["photos"],
+        "breeds": breeds,
+        "pixels": trimap["image_size"],
+        "precision": trimap["precision"].removeprefix("mixed_"),
+        "device": trimap["device"],
+        "tensorflow": trimap["versions"]["tensorflow"],
+        "keras": trimap["versions"]["keras"],
+    }
+
+
+def measured() -> dict[str, str]:
+    """Return all values by their names in the READMEs."""
+    sliding = environment.results("sliding_window")["rows"][-1]
+    step = environment.results("train_step")
+    latency = next(
+        row["milliseconds"]
+        for row in environment.results("inference")["rows"]
+        if (row["image_size"], row["batch_size"]) == (160, 1)
+    )
+    int8 = environment.results("export")["forms"]["litert-int8"]
+    large = environment.results("large_photo")["runs"]
+    clone = environment.results("fresh_clone")
+    minutes = {name: seconds / 60 for name, seconds in clone["seconds"].items()}
+    pages = sum(environment.results("notebooks")["seconds"].values()) / 60
+    return {
+        **segmentation(),
+        "windows": sliding["windows"],
+        "sliding pixels": sliding["size"],
+        "sliding ratio": f"{sliding['measured_ratio']['median']:.1f}",
+        "fit": f"{step['fit_over_bare']['median']:.3f}",
+        "product": f"{step['of_the_product']['convolutions']['median']:.0%}",
+        "latency": f"{latency:.0f} ms",
+        "int8": f"{int8['megabytes']:.0f} MB, {int8['milliseconds']['median']:.0f} ms, "
+        f"{-int8['mean_iou_lost']:+.4f}",
+        "large photo": f"{max(run['seconds'] for run in large):.0f} s, "
+        f"{max(run['peak_memory_gb'] for run in large):.1f} GB",
+        **{name: f"{value:.0f}" for name, value in minutes.items()},  # make run, ...
+        "install": f"{minutes['install']:.1f}",
+        "pages": f"{pages:.0f}",
+        "environment": f"{clone['environment_gb']:.1f} GB",
+        "fresh device": clone["device"],
+    }
+
+
+def notebook_row(match: re.Match) -> str:
+    """Add minutes and the link to Colab to a row of the table of notebooks."""
+    seconds = environment.results("notebooks")["seconds"].get(match[2])
+    minutes = f"{seconds / 60:.1f}" if seconds else "?"
+    return f"{match[1]} {minutes} | [Colab]({on_colab(match[2])}) |"
+
+
+def filled(text: str) -> str:
+    """Return a README with its measured values as `results/` has them now."""
+    known = measured()
+
+    def value(match: re.Match) -> str:
+        if match[1] not in known:
+            raise ValueError(
+                f"nothing measured is called {match[1]}; there are {', '.join(known)}"
+            )
+        return f"<!-- {match[1]} -->{known[match[1]]}<!-- end -->"
+
+    text = re.sub(r"^git clone .+$", f"git clone {address()}", text, flags=re.MULTILINE)
+    return ROW.sub(notebook_row, MARK.sub(value, text))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Fill README from results/.")
+    parser.add_argument("--check", action="store_true", help="fail when one is stale")
+    check = parser.parse_args().check
+    status = 0
+    for name in FILES:
+        old = (ROOT / name).read_text(encoding="utf-8")
+        new = filled(old)
+        if new == old:
+            print(f"{name}: fresh")
+        elif check:
+            print(f"{name}: stale; run python -m tools.pages.readme")
+            status = 1
+        else:
+            (ROOT / name).write_text(new, encoding="utf-8")
+            print(f"{name}: written")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
