@@ -38,13 +38,14 @@ SETUP = """\
 # Setup, the same in every notebook: find the repository (on Colab, fetch it once).
 import os, pathlib, subprocess, sys, time
 STARTED = time.perf_counter()
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # no start-up chatter
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # no start-up chatter
+os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever keras.json says
 here = pathlib.Path.cwd()
 folders = [here, *here.parents, here / "{name}"]
 root = next((f for f in folders if (f / "utils" / "environment.py").is_file()), None)
 if root is None and "google.colab" in sys.modules:
-    command = ["git", "clone", "-q", "--depth=1", "-b", "main", "{address}"]
-    root = (subprocess.run(command, check=True), here / "{name}")[1]
+    root = here / "{name}"
+    subprocess.run(["git", "clone", "-q", "--depth=1", "{address}", root], check=True)
 assert root, "open this notebook inside a clone of {address}"
 sys.path.insert(0, str(root))"""
 
