@@ -16,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from tools import probe as probes
+from tools.results import made
+from tools.results import probe as probes
 from utils import environment, metrics, pets, predict
 
 SIZES = (80, 120, 160, 240, 320, 480)  # side of the square, in pixels
@@ -56,10 +57,10 @@ def measured(model, examples: list[dict]) -> dict[str, dict[str, float]]:
 
 
 def probe(table: dict) -> dict[str, str]:
-    """Score a made network on made photos, as `tools.probe` asks."""
-    with probes.made_data() as folder:
+    """Score a made network on made photos, as `tools.results.probe` asks."""
+    with made.data() as folder:
         examples = list(pets.load_examples(folder, "test").as_numpy_iterator())
-        return probes.flat(measured(probes.colours(), examples))
+        return made.flat(measured(made.colours(), examples))
 
 
 def main() -> int:

@@ -29,7 +29,7 @@ import numpy as np
 import skimage.data
 import tensorflow as tf
 
-from tools import probe, recipe
+from tools.results import probe, recipe
 from utils import environment, hardware, pets, plots, predict, training
 
 

@@ -1,6 +1,6 @@
 """Cross-validate notebook 01's classifier on whole photos: cat against dog.
 
-    python -m tools.cross_validate --dataset PATH [--folds 5] [--seed 0]
+    python -m tools.results.cross_validate --dataset PATH [--folds 5] [--seed 0]
 
 The features of all training and validation photos, and of two patches of each, are
 computed once. For each fold a fresh head (two dense layers of 4096 units) is trained on
@@ -19,7 +19,8 @@ import keras
 import numpy as np
 from sklearn.model_selection import StratifiedKFold
 
-from tools import probe as probes
+from tools.results import made
+from tools.results import probe as probes
 from utils import classifier, environment, pets, vgg16
 
 
@@ -38,21 +39,19 @@ def cat_or_dog(head: keras.Model, features) -> np.ndarray:
 
 
 def probe(table: dict) -> dict[str, str]:
-    """Look at patches and at two epochs of a small head, as `tools.probe` asks."""
-    with probes.made_data() as folder:
+    """Look at patches and at two epochs of a small head."""
+    with made.data() as folder:
         images, labels = classifier.patches(folder, "trainval", 5, seed=table["seed"])
     inputs = keras.Input((2, 2, 8))
     x = keras.layers.Flatten()(inputs)
     x = keras.layers.Dense(8, activation="relu", name="fc1")(x)
     head = keras.Model(inputs, keras.layers.Dense(3, name="predictions")(x))
-    probes.fill(head)
-    features = probes.numbers((15, 2, 2, 8), "features")
+    made.fill(head)
+    features = made.numbers((15, 2, 2, 8), "features")
     return {
-        "patches order": probes.words(labels.tolist()),
-        "patches inputs": probes.words(probes.moments(images)),
-        "head steps": probes.words(
-            classifier.fit_head(head, features, labels, epochs=2)
-        ),
+        "patches order": made.words(labels.tolist()),
+        "patches inputs": made.words(made.moments(images)),
+        "head steps": made.words(classifier.fit_head(head, features, labels, epochs=2)),
     }
 
 
