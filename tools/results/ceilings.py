@@ -108,7 +108,8 @@ def measure(dataset: str, split: str, task: str, image_size: int) -> dict:
     options = {"task": task, "image_size": image_size, "batch_size": BATCH}
     cases = [(name, stride) for name in REFERENCES for stride in STRIDES]
     matrices, wrong_and_all = dict.fromkeys(cases, 0), dict.fromkeys(cases, 0)
-    for _, masks in pets.load(dataset, split, **options).as_numpy_iterator():
+    for _, masks in pets.load(dataset, split, **options):
+        masks = np.array(masks)
         photos += len(masks)
         distance = np.stack([metrics.outline_distance(mask) for mask in masks])
         print(f"{task}: {photos} photos", flush=True)
