@@ -35,36 +35,25 @@ BATCH = 20
 WORST = 10
 
 
-def border_treatments(
-    task: str, trimap: np.ndarray, logits: np.ndarray
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def border_treatments(task: str, trimap: np.ndarray, logits: np.ndarray) -> dict:
     """Return (mask, prediction), 0 background and 1 pet, by what border counts as.
 
-    Args:
-        task: what the network tells apart.
-        trimap: (H, W), as in the file: 1 pet, 2 background, 3 border.
-        logits: (H, W, C).
+    The trimap (H, W) is as in the file: 1 pet, 2 background, 3 border; logits are
+    (H, W, C) of the task's classes.
     """
     void = np.select([trimap == 1, trimap == 2], [1, 0], pets.VOID)
     as_pet = np.select([trimap == 2, trimap > 0], [0, 1], pets.VOID)
-    if task == "trimap":
-        # Where border is not asked for, it cannot be the answer.
+    background = pets.CLASS_NAMES[task].index("background")
+    pet = pet_or_border = logits.argmax(-1) != background
+    if task == "trimap":  # where border is not asked for, it cannot be the answer
         pet = logits[..., 0] > logits[..., 1]
-        pet_or_border = logits.argmax(-1) != 1
-    else:
-        pet = pet_or_border = logits.argmax(-1) != 0
     return {
         "border_void": (void, pet.astype(int)),
         "border_as_pet": (as_pet, pet_or_border.astype(int)),
     }
 
 
-def kind_of_error(
-    names: tuple[str, ...],
-    mask: np.ndarray,
-    predicted: np.ndarray,
-    distance: np.ndarray,
-) -> str:
+def kind_of_error(names, mask, predicted, distance) -> str:
     """Say which kind more wrong pixels of a photo are of than of any other."""
     background = names.index("background")
     wrong = (mask != predicted) & (mask != pets.VOID)
@@ -80,9 +69,7 @@ def kind_of_error(
     return max(counts, key=counts.get)
 
 
-def wrong_by_distance(
-    mask: np.ndarray, predicted: np.ndarray, distance: np.ndarray
-) -> np.ndarray:
+def wrong_by_distance(mask, predicted, distance) -> np.ndarray:
     """Return (2, ranges): wrong pixels, and all, by distance from the outline."""
     valid = mask != pets.VOID
     chosen = (valid & (predicted != mask), valid)
@@ -95,21 +82,14 @@ def shares(wrong_and_all: np.ndarray) -> list[float]:
 
 
 def counted(task: str, photo: dict, logits: np.ndarray) -> dict:
-    """Return what is kept of a photo: matrices, its kind of error, wrong pixels.
-
-    Args:
-        task: what the network tells apart.
-        photo: of `photographs`.
-        logits: (S, S, C), at the network's size.
-    """
+    """Return what is kept of one of `photographs`, given its logits (S, S, C)."""
     names = pets.CLASS_NAMES[task]
     mask, distance = photo["small_mask"], photo["distance"]
     predicted = logits.argmax(-1)
     enlarged = tf.image.resize(logits, photo["mask"].shape).numpy()
-    pairs = {
+    pairs = border_treatments(task, photo["small_trimap"], logits) | {
         "network": (mask, predicted),
         "photo": (photo["mask"], enlarged.argmax(-1)),
-        **border_treatments(task, photo["small_trimap"], logits),
     }
     for width in WIDTHS:
         band = np.where(distance <= width, mask, pets.VOID)
@@ -191,13 +171,7 @@ def treatment(matrices: np.ndarray) -> dict:
 
 
 def figures(rows: list[dict], known: list[dict], task: str) -> dict:
-    """Work out everything that is said of one network.
-
-    Args:
-        rows: of `counted`, one a photo.
-        known: what is known of the same photos.
-        task: what the network tells apart.
-    """
+    """Work out everything that is said of one network, from what `counted` kept."""
     matrices = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     network, errors = matrices["network"], matrices["error"].tolist()
     per_photo = metrics.scores(network)["mean_iou"].numpy()
@@ -242,24 +216,20 @@ def figures(rows: list[dict], known: list[dict], task: str) -> dict:
 
 def photographs(arguments: argparse.Namespace, image_size: int):
     """Yield what is known of each photo, at its own size and at the network's."""
-    table = pets.class_table(arguments.task)
-    drawn = arguments.dataset == "synthetic_pets"  # eight furs, not Oxford's breeds
-    breeds = drawing.BREEDS if drawn else pets.LABEL_NAMES["breed"]
-    examples = pets.load_examples(
-        arguments.dataset, arguments.split, task=arguments.task
-    )
-    for example in examples:
-        image, trimap = pet_records.resize(
-            example["image"], example["trimap"], image_size
-        )
-        mask = pets.to_classes(trimap[None], example["species"][None], table)[0].numpy()
-        pet = np.isin(example["trimap"].numpy(), (1, 3))
+    dataset, task = arguments.dataset, arguments.task
+    table = pets.class_table(task)
+    furs = dataset == "synthetic_pets"  # eight of them, not Oxford's breeds
+    breeds = drawing.BREEDS if furs else pets.LABEL_NAMES["breed"]
+    for one in pets.load_examples(dataset, arguments.split, task=task):
+        image, trimap = pet_records.resize(one["image"], one["trimap"], image_size)
+        mask = pets.to_classes(trimap[None], one["species"][None], table)[0].numpy()
+        pet = np.isin(one["trimap"].numpy(), (1, 3))
         yield {
-            "file_name": example["file_name"].numpy().decode(),
-            "breed": breeds[int(example["label"])],
+            "file_name": one["file_name"].numpy().decode(),
+            "breed": breeds[int(one["label"])],
             "share": pet.mean(),
             "cut": any(edge.any() for edge in (pet[0], pet[-1], pet[:, 0], pet[:, -1])),
-            "mask": example["mask"].numpy(),
+            "mask": one["mask"].numpy(),
             "small": tf.cast(image, tf.float32),
             "small_mask": mask,
             "small_trimap": trimap.numpy(),
@@ -306,21 +276,20 @@ def probe(table: dict) -> dict[str, str]:
         return made.flat(evaluate({"colours": made.colours()}, arguments, 48))
 
 
-def table(found: dict, task: str) -> str:
+def table(found: dict) -> str:
     """Return the rows people compare."""
     lines = [
-        f"{found['photos']} photos, {found['data']}, task {task}, "
+        f"{found['photos']} photos, {found['data']}, task {found['task']}, "
         f"{found['image_size']} px; in brackets 95 % intervals over the photos",
         "network       mean IoU                 own size  accuracy  "
         "pet, border void  border as pet",
     ]
     for name, row in found["networks"].items():
-        low, high = row["interval"]
+        small, (low, high) = row["network_size"], row["interval"]
         void, as_pet = (one["pet_iou"] for one in row["treatments"].values())
         lines.append(
-            f"{name:12}  {row['network_size']['mean_iou']:8.4f} "
-            f"({low:.3f} to {high:.3f})  {row['photo_size']['mean_iou']:8.4f}"
-            f"  {row['network_size']['pixel_accuracy']:8.4f}"
+            f"{name:12}  {small['mean_iou']:8.4f} ({low:.3f} to {high:.3f})  "
+            f"{row['photo_size']['mean_iou']:8.4f}  {small['pixel_accuracy']:8.4f}"
             f"  {void:16.4f}  {as_pet:13.4f}"
         )
     return "\n".join(lines)
@@ -328,12 +297,13 @@ def table(found: dict, task: str) -> str:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Evaluate trained networks.")
-    parser.add_argument("--model", nargs="+", required=True, help=".keras files")
-    parser.add_argument("--dataset", default="synthetic_pets", help="as in pets.load")
-    parser.add_argument("--split", default="test", choices=pet_records.SPLITS)
-    parser.add_argument("--task", default="trimap", choices=pets.CLASS_NAMES)
-    parser.add_argument("--image-size", type=int, help="unless the network knows it")
-    parser.add_argument("--out", metavar="NAME", help="write results/NAME.json")
+    option = parser.add_argument
+    option("--model", nargs="+", required=True, help=".keras files")
+    option("--dataset", default="synthetic_pets", help="as in pets.load")
+    option("--split", default="test", choices=pet_records.SPLITS)
+    option("--task", default="trimap", choices=pets.CLASS_NAMES)
+    option("--image-size", type=int, help="unless the network knows it")
+    option("--out", metavar="NAME", help="write results/NAME.json")
     arguments = parser.parse_args()
     if arguments.image_size is not None and arguments.image_size < 1:
         parser.error("--image-size: give a whole number from 1 up.")
@@ -367,13 +337,14 @@ def loaded(arguments: argparse.Namespace) -> tuple[dict[str, keras.Model], int]:
 
 def main() -> int:
     arguments = parsed()
+    dataset = pathlib.Path(arguments.dataset).name
     try:
         models, image_size = loaded(arguments)
         print(environment.prepare(0), flush=True)
         started = time.perf_counter()
         found = {
-            "dataset": pathlib.Path(arguments.dataset).name,
-            "data": f"{arguments.split} of {pathlib.Path(arguments.dataset).name}",
+            "dataset": dataset,
+            "data": f"{arguments.split} of {dataset}",
             "task": arguments.task,
             "image_size": image_size,
             "widths": WIDTHS,
@@ -381,7 +352,7 @@ def main() -> int:
             **evaluate(models, arguments, image_size),
         }
         found["seconds"] = round(time.perf_counter() - started, 1)
-        print(table(found, arguments.task))
+        print(table(found))
         if arguments.out:
             found["probe"] = probes.of("evaluation_trimap", found)
             path = environment.write_results(arguments.out, found)
