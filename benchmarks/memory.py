@@ -30,7 +30,8 @@ ROWS = [  # head, side of the photos, photos a step, precision, frozen blocks
 
 def warm_up() -> None:
     """Train something tiny: after that, TensorFlow has loaded what it needs itself."""
-    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(3, 1)])
+    inputs = keras.Input((8, 8, 3))
+    model = keras.Model(inputs, keras.layers.Conv2D(3, 3, padding="same")(inputs))
     zeros = np.zeros((2, 8, 8, 3), np.float32)
     batches = tf.data.Dataset.from_tensors((zeros, zeros[..., 0]))
     training.fit(model, batches, epochs=1, verbose=0)
