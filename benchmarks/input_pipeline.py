@@ -8,25 +8,16 @@ timed alone, as fast as it can go. Then each step of augmentation by itself, on 
 batch. Writes results/input_pipeline.json.
 """
 
-import argparse
-import statistics
 import time
+from collections.abc import Callable
+from unittest import mock
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from benchmarks import timing
 from utils import batching, environment, fcn, pet_records, pets
-
-
-def summary(values: list[float]) -> dict:
-    """Return median, least and largest of the runs, and the runs."""
-    return {
-        "median": statistics.median(values),
-        "min": min(values),
-        "max": max(values),
-        "runs": values,
-    }
 
 
 def delivered(batches: tf.data.Dataset, photos: int) -> float:
@@ -42,31 +33,19 @@ def delivered(batches: tf.data.Dataset, photos: int) -> float:
     return count / (time.perf_counter() - started)
 
 
-class Training:
-    """A model and a batch, to time training steps on."""
-
-    def __init__(self, batches: tf.data.Dataset, variant: str):
-        self.images, self.masks = (part.numpy() for part in next(iter(batches)))
-        self.model = fcn.build(
-            variant, len(pets.CLASS_NAMES["trimap"]), fc_units=4096, weights=None
-        )
-        self.model.compile(
-            keras.optimizers.SGD(1e-4, momentum=0.9),
-            keras.losses.SparseCategoricalCrossentropy(
-                from_logits=True, ignore_class=pets.VOID
-            ),
-        )
-        self.step()
-
-    def step(self) -> None:
-        self.model.train_on_batch(self.images, self.masks)
-
-    def consumed(self, steps: int) -> float:
-        """Return photos a second over some steps."""
-        started = time.perf_counter()
-        for _ in range(steps):
-            self.step()  # returns the loss as a number, so a GPU is waited for
-        return steps * len(self.images) / (time.perf_counter() - started)
+def training(batches: tf.data.Dataset, variant: str) -> Callable[[], object]:
+    """Return a training step on the first batch."""
+    images, masks = (part.numpy() for part in next(iter(batches)))
+    num_classes = len(pets.CLASS_NAMES["trimap"])
+    model = fcn.build(variant, num_classes, fc_units=4096, weights=None)
+    model.compile(
+        keras.optimizers.SGD(1e-4, momentum=0.9),
+        keras.losses.SparseCategoricalCrossentropy(
+            from_logits=True, ignore_class=pets.VOID
+        ),
+    )
+    # It returns the loss as a number, so a GPU is waited for.
+    return lambda: model.train_on_batch(images, masks)
 
 
 def augmentation(batch: int, size: int, runs: int) -> dict:
@@ -78,75 +57,64 @@ def augmentation(batch: int, size: int, runs: int) -> dict:
     flipped = np.tile(np.float32([0, 0, 1, 1]), (batch, 1))
     flipped[: batch // 2] = [0, 1, 1, 0]
     floats = tf.cast(images, tf.float32)
+    windows = batching.windows
     steps = {
         "flip": lambda: batching.crop(floats, masks, flipped),
         "flip, scale and crop": lambda: batching.crop(
-            floats, masks, batching.windows(numbers[:, :4])
+            floats, masks, windows(numbers[:, :4])
         ),
         "brightness": lambda: batching.brightness(floats, numbers[:, 4]),
         "contrast": lambda: batching.contrast(floats, numbers[:, 5]),
         "all": lambda: batching.augment(images, masks, numbers),
     }
-    steps = {name: tf.function(step) for name, step in steps.items()}
-    times = {name: [] for name in steps}
-    for run in range(runs + 1):  # the first traces
-        for name, step in steps.items():
-            started = time.perf_counter()
-            for _ in range(10):
-                step()
-            if run:
-                took = time.perf_counter() - started
-                times[name].append(1000 * took / 10 / batch)
-    return {name: summary(values) for name, values in times.items()}
+
+    def milliseconds(step) -> Callable[[], float]:
+        compiled = tf.function(step)
+        return lambda: 1000 * timing.seconds(compiled, 10) / batch
+
+    measures = {name: milliseconds(step) for name, step in steps.items()}
+    found = timing.in_turn(measures, runs)
+    return {name: timing.summary(values) for name, values in found.items()}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dataset", default="synthetic_pets", help="as in pets.load")
-    parser.add_argument("--size", type=int, default=224, help="pixels")
-    parser.add_argument("--batch", type=int, default=8, help="photos")
-    parser.add_argument("--photos", type=int, default=600, help="per run of a pipeline")
-    parser.add_argument("--steps", type=int, default=3, help="per run of training")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--variant", default="8s", choices=["32s", "16s", "8s"])
-    parser.add_argument(
-        "--precision", default="float32", choices=["float32", "mixed_float16"]
+    arguments = timing.options(
+        __doc__.splitlines()[0],
+        dataset="synthetic_pets",
+        size=224,
+        batch=8,
+        photos=600,  # per run of a pipeline
+        steps=3,  # per run of training
+        runs=5,
+        variant="8s",
+        precision="float32",
     )
-    arguments = parser.parse_args()
     print(environment.prepare(seed=0))
-    keras.mixed_precision.set_dtype_policy(arguments.precision)
+    keras.config.set_dtype_policy(arguments.precision)
 
     def load() -> tf.data.Dataset:
-        return pets.load(
-            arguments.dataset,
-            "train",
-            image_size=arguments.size,
-            batch_size=arguments.batch,
-            augment=True,
-            shuffle=True,
-        )
+        options = {"image_size": arguments.size, "batch_size": arguments.batch}
+        options |= {"augment": True, "shuffle": True}
+        return pets.load(arguments.dataset, "train", **options)
 
     held = load()
-    limit = pet_records.MEMORY
-    pet_records.MEMORY = 0  # as if the photos did not fit
-    pet_records.stored.cache_clear()
-    decoding = load()
-    pet_records.MEMORY = limit
-    training = Training(held, arguments.variant)
-    found = {"held": [], "decoding": [], "training": []}
-    for run in range(arguments.runs):
-        found["held"].append(delivered(held, arguments.photos))
-        found["decoding"].append(delivered(decoding, arguments.photos))
-        found["training"].append(training.consumed(arguments.steps))
-        speeds = ", ".join(f"{name} {values[-1]:.1f}" for name, values in found.items())
-        print(f"run {run + 1}, photos a second: {speeds}", flush=True)
+    with mock.patch.object(pet_records, "MEMORY", 0):  # as if they did not fit
+        pet_records.stored.cache_clear()
+        decoding = load()
+    step = training(held, arguments.variant)
+    speeds = timing.in_turn(
+        {
+            "held": lambda: delivered(held, arguments.photos),
+            "decoding": lambda: delivered(decoding, arguments.photos),
+            "training": lambda: arguments.batch / timing.seconds(step, arguments.steps),
+        },
+        arguments.runs,
+    )
     figures = {
         "settings": vars(arguments),
-        "photos_per_second": {name: summary(runs) for name, runs in found.items()},
+        "photos_per_second": {n: timing.summary(runs) for n, runs in speeds.items()},
         "times_what_training_consumes": {
-            name: summary(
-                [a / b for a, b in zip(found[name], found["training"], strict=True)]
-            )
+            name: timing.ratios(speeds[name], speeds["training"])
             for name in ("held", "decoding")
         },
         "augmentation_ms_per_photo": augmentation(
@@ -155,10 +123,7 @@ def main() -> None:
     }
     print("written:", environment.write_results("input_pipeline", figures).name)
     for name, ratio in figures["times_what_training_consumes"].items():
-        print(f"{name}: {ratio['median']:.1f} times ({ratio['min']:.1f}", end=" ")
-        print(f"to {ratio['max']:.1f})")
-    for name, time_each in figures["augmentation_ms_per_photo"].items():
-        print(f"{name}: {time_each['median']:.2f} ms a photo")
+        print(f"{name}: {ratio['median']:.1f} times what training consumes")
 
 
 if __name__ == "__main__":

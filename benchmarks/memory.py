@@ -63,26 +63,17 @@ def main() -> None:
     if arguments.row is not None:
         print(json.dumps(measured(*ROWS[arguments.row])))
         return
-    rows = []
-    for number, (head, image_size, batch_size, policy, frozen) in enumerate(ROWS):
+    rows, names = [], ("image_size", "batch_size", "precision", "frozen_blocks")
+    for number, (head, *settings) in enumerate(ROWS):
         command = [sys.executable, "-m", "benchmarks.memory", "--row", str(number)]
         done = subprocess.run(
             command, cwd=environment.ROOT, capture_output=True, text=True
         )
         if done.returncode:
-            sys.exit(
-                f"row {number} ended with {done.returncode}:\n{done.stderr[-2000:]}"
-            )
-        settings = {
-            **head,
-            "image_size": image_size,
-            "batch_size": batch_size,
-            "precision": policy,
-            "frozen_blocks": list(frozen),
-        }
-        rows.append(settings | json.loads(done.stdout.splitlines()[-1]))
-        predicted, found = rows[-1]["predicted_gb"]["total"], rows[-1]["measured_gb"]
-        print(settings, f"{predicted:.2f} GB predicted, {found:.2f} measured")
+            sys.exit(f"row {number} ended: {done.stderr[-2000:]}")
+        row = head | dict(zip(names, settings, strict=True))
+        rows.append(row | json.loads(done.stdout.splitlines()[-1]))
+        print(rows[-1], flush=True)
     print("written:", environment.write_results("memory", {"rows": rows}).name)
 
 

@@ -8,6 +8,7 @@ The network is the 8s that `make results` leaves behind, unless --model names an
 """
 
 import argparse
+import itertools
 import math
 import pathlib
 import sys
@@ -16,57 +17,49 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from tools import probe as probes
+from tools.results import made
+from tools.results import probe as probes
 from utils import environment, metrics, networks, pets, predict
 
 SIZES = (80, 120, 160, 240, 320, 480)  # side of the square, in pixels
-
-
-def shape(image: np.ndarray, size: int, kept: bool) -> tuple[int, int]:
-    """Return (height, width): size x size, or as many pixels in the photo's shape."""
-    if not kept:
-        return size, size
-    ratio = math.sqrt(image.shape[0] / image.shape[1])
-    return round(size * ratio), round(size / ratio)
+NETWORK = "build/models/oxford-pets-sample_trimap/8s.keras"
 
 
 def classes(model, image: np.ndarray, size: int, kept: bool) -> np.ndarray:
-    """Return the class ids (H, W) of a photo (H, W, 3) that goes in at another size."""
-    small = tf.image.resize(image, shape(image, size, kept), antialias=True)
+    """Return the class ids (H, W) of a photo (H, W, 3) that goes in at another size.
+
+    That size is size x size, or as many pixels with the ratio of the sides `kept`.
+    """
+    ratio = math.sqrt(image.shape[0] / image.shape[1]) if kept else 1
+    shape = round(size * ratio), round(size / ratio)
+    small = tf.image.resize(image, shape, antialias=True)
     logits = model(tf.round(small)[None], training=False)
     return np.argmax(tf.image.resize(logits[0], image.shape[:2]), -1)
 
 
 def measured(model, examples: list[dict]) -> dict[str, dict[str, float]]:
     """Return form -> size -> mean IoU."""
-    count = model.output.shape[-1]
-    scores = {
-        (kept, size): metrics.SegmentationMetrics(count)
-        for kept in (False, True)
-        for size in SIZES
-    }
-    for example in tqdm(examples, disable=None):
-        for (kept, size), score in scores.items():
-            found = classes(model, example["image"], size, kept)
-            score.update_state(example["mask"], found)
-    return {
-        name: {str(s): float(scores[kept, s].result()["mean_iou"]) for s in SIZES}
-        for kept, name in ((False, "squashed"), (True, "ratio kept"))
-    }
+    count, found = model.output.shape[-1], {"squashed": {}, "ratio kept": {}}
+    cases = itertools.product(found, SIZES)
+    for name, size in tqdm(list(cases), disable=None):
+        score = metrics.SegmentationMetrics(count)
+        for example in examples:
+            ids = classes(model, example["image"], size, kept=name == "ratio kept")
+            score.update_state(example["mask"], ids)
+        found[name][str(size)] = float(score.result()["mean_iou"])
+    return found
 
 
 def probe(table: dict) -> dict[str, str]:
-    """Score a made network on made photos, as `tools.probe` asks."""
-    with probes.made_data() as folder:
+    """Score a made network on made photos, as `tools.results.probe` asks."""
+    with made.data() as folder:
         examples = list(pets.load_examples(folder, "test").as_numpy_iterator())
-        return probes.flat(measured(probes.colours(), examples))
+        return made.flat(measured(made.colours(), examples))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--model", default="build/models/oxford-pets-sample_trimap/8s.keras"
-    )
+    parser.add_argument("--model", default=NETWORK)
     parser.add_argument("--dataset", default="../shared/oxford-pets-sample")
     parser.add_argument("--photos", type=int, default=60, help="of the test list")
     arguments = parser.parse_args()
@@ -74,8 +67,7 @@ def main() -> int:
     try:
         model = predict.load_network(arguments.model)
         known = networks.trained_on(model)
-        tasks = {tuple(names): task for task, names in pets.CLASS_NAMES.items()}
-        task = tasks[known.class_names]
+        (task,) = (t for t, n in pets.CLASS_NAMES.items() if n == known.class_names)
         test = pets.load_examples(arguments.dataset, "test", task=task)
         examples = list(test.as_numpy_iterator())
     except (ValueError, OSError) as error:
@@ -84,10 +76,10 @@ def main() -> int:
     # Every third photo or so: the list is in the order of breeds.
     chosen = np.linspace(0, len(examples) - 1, min(arguments.photos, len(examples)))
     examples = [examples[round(place)] for place in chosen]
+    dataset = pathlib.Path(arguments.dataset).name
     figures = {
         "model": model.name,
-        "data": f"{len(examples)} test photos of "
-        f"{pathlib.Path(arguments.dataset).name}",
+        "data": f"{len(examples)} test photos of {dataset}",
         "task": task,
         "trained_at": known.image_size,
         "mean_iou": measured(model, examples),

@@ -7,13 +7,12 @@ run by run. Writes results/sliding_window.json.
 """
 
 import argparse
-import statistics
-import time
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from benchmarks import timing
 from utils import environment, surgery, vgg16
 
 WINDOW, STRIDE = 224, 32
@@ -32,33 +31,18 @@ def batch_size(count: int) -> int:
     return max(n for n in range(1, LARGEST_BATCH + 1) if count % n == 0)
 
 
-def compiled(model: keras.Model, shape: tuple) -> tf.types.experimental.GenericFunction:
-    """Return the model as a graph for exactly this input shape."""
-    signature = [tf.TensorSpec(shape, tf.float32)]
-    return tf.function(
-        lambda images: model(images, training=False), input_signature=signature
-    )
-
-
-def seconds(work) -> float:
-    """Time one call; fetching the numbers waits for a GPU to finish."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
-
-
 def measure(
     classifier: keras.Model, network: keras.Model, size: int, runs: int
 ) -> dict:
-    """Time both ways over one photo, in turn, after one run of each to warm up."""
+    """Time both ways over one photo."""
     photo = np.random.default_rng(0).uniform(0, 255, (1, size, size, 3))
     photo = photo.astype("float32")
     cut = windows(photo)
     batch = batch_size(len(cut))
     batches = tf.split(tf.constant(cut), len(cut) // batch)
     photo = tf.constant(photo)
-    whole = compiled(network, photo.shape)
-    window = compiled(classifier, batches[0].shape)
+    whole = tf.function(lambda images: network(images, training=False))
+    window = tf.function(lambda images: classifier(images, training=False))
 
     def convolutional() -> np.ndarray:
         return whole(photo).numpy()
@@ -69,8 +53,11 @@ def measure(
     grid = convolutional().shape[1:3]
     if np.prod(grid) != len(sliding()):
         raise RuntimeError(f"{len(cut)} windows do not make a grid of {grid}.")
-    pairs = [(seconds(convolutional), seconds(sliding)) for _ in range(runs)]
-    ratios = [slid / once for once, slid in pairs]
+    ways = (convolutional, sliding)
+    once, slid = timing.in_turn(
+        {way.__name__: lambda way=way: timing.seconds(way) for way in ways}, runs
+    ).values()
+    ratio = timing.ratios(slid, once)
     one_window = sum(vgg16.multiply_adds(classifier).values())
     one_pass = sum(vgg16.multiply_adds(network, size).values())
     return {
@@ -81,21 +68,20 @@ def measure(
         "multiply_adds_windows": len(cut) * one_window,
         "multiply_adds_convolutional": one_pass,
         "predicted_ratio": len(cut) * one_window / one_pass,
-        "seconds_convolutional": [once for once, _ in pairs],
-        "seconds_windows": [slid for _, slid in pairs],
+        "seconds_convolutional": once,
+        "seconds_windows": slid,
         "measured_ratio": {
-            "median": statistics.median(ratios),
-            "smallest": min(ratios),
-            "largest": max(ratios),
+            "median": ratio["median"],
+            "smallest": ratio["min"],
+            "largest": ratio["max"],
         },
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--sizes", type=int, nargs="+", default=[256, 320, 384, 448, 512, 640]
-    )
+    sizes = [256, 320, 384, 448, 512, 640]
+    parser.add_argument("--sizes", type=int, nargs="+", default=sizes)
     parser.add_argument("--runs", type=int, default=5)
     arguments = parser.parse_args()
     wrong = [size for size in arguments.sizes if size < WINDOW or size % STRIDE]
@@ -104,26 +90,19 @@ def main() -> None:
     print(environment.prepare(seed=0))
     classifier = vgg16.build()  # random weights: the time does not depend on them
     network = surgery.convolutionize(classifier)
-    print(" size   grid  predicted  measured (smallest, largest)  one pass  windows")
     rows = []
     for size in arguments.sizes:
-        row = measure(classifier, network, size, arguments.runs)
-        ratio = row["measured_ratio"]
-        spread = f"({ratio['smallest']:.1f}, {ratio['largest']:.1f})"
-        once = statistics.median(row["seconds_convolutional"])
-        slid = statistics.median(row["seconds_windows"])
-        grid = f"{row['grid']}x{row['grid']}"
+        rows.append(measure(classifier, network, size, arguments.runs))
+        predicted, ratio = rows[-1]["predicted_ratio"], rows[-1]["measured_ratio"]
         print(
-            f"{size:5}  {grid:>5}  {row['predicted_ratio']:8.1f}x"
-            f"  {ratio['median']:5.1f}x {spread:21}  {once:6.2f} s  {slid:5.2f} s",
-            flush=True,
+            f"{size} px: predicted {predicted:.1f} times, measured {ratio}", flush=True
         )
-        rows.append(row)
-    network_text = "VGG16, fc 4096, 1000 classes, float32, random weights, seed 0"
-    environment.write_results(
-        "sliding_window",
-        {"network": network_text, "runs": arguments.runs, "rows": rows},
-    )
+    figures = {
+        "network": "VGG16, fc 4096, 1000 classes, float32, random weights, seed 0",
+        "runs": arguments.runs,
+        "rows": rows,
+    }
+    print("written:", environment.write_results("sliding_window", figures).name)
 
 
 if __name__ == "__main__":

@@ -6,15 +6,14 @@ with repeated edges (`fcn.upsample`), the same without repeated edges, and Keras
 224-pixel photo. Writes results/upsampling.json.
 """
 
-import argparse
-import statistics
-import time
+from collections.abc import Callable
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
 
+from benchmarks import timing
 from utils import environment, fcn, surgery
 
 SIDE = 224  # pixels of the photo
@@ -37,8 +36,8 @@ def methods(factor: int, channels: int) -> dict:
     }
 
 
-def milliseconds(enlarge, scores: tf.Tensor, times: int) -> float:
-    """Time forward and backward; the first call, which traces, is not counted."""
+def milliseconds(enlarge, scores: tf.Tensor, times: int) -> Callable[[], float]:
+    """Return what times forward and backward."""
 
     @tf.function
     def step():
@@ -47,20 +46,13 @@ def milliseconds(enlarge, scores: tf.Tensor, times: int) -> float:
             total = tf.reduce_sum(enlarge(scores))
         return tf.reduce_sum(tape.gradient(total, scores))
 
-    step().numpy()
-    started = time.perf_counter()
-    for _ in range(times):
-        step().numpy()
-    return 1000 * (time.perf_counter() - started) / times
+    return lambda: 1000 * timing.seconds(lambda: step().numpy(), times)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch", type=int, default=4, help="photos")
-    parser.add_argument("--classes", type=int, default=3)
-    parser.add_argument("--times", type=int, default=10, help="per run")
-    parser.add_argument("--runs", type=int, default=5)
-    arguments = parser.parse_args()
+    arguments = timing.options(
+        __doc__.splitlines()[0], batch=4, classes=3, times=10, runs=5
+    )
     print(environment.prepare(seed=0), flush=True)
     rng = np.random.default_rng(0)
     table = {}
@@ -69,17 +61,18 @@ def main() -> None:
         shape = (arguments.batch, cells, cells, arguments.classes)
         scores = tf.constant(rng.normal(size=shape).astype("float32"))
         reference = tf.image.resize(scores, (SIDE, SIDE)).numpy()
+        ways = methods(factor, arguments.classes)
+        measures = {
+            n: milliseconds(w, scores, arguments.times) for n, w in ways.items()
+        }
         table[str(factor)] = rows = {}
-        for name, enlarge in methods(factor, arguments.classes).items():
-            runs = [
-                milliseconds(enlarge, scores, arguments.times)
-                for _ in range(arguments.runs)
-            ]
-            error = np.abs(enlarge(scores) - reference).max() / np.ptp(reference)
+        for name, runs in timing.in_turn(measures, arguments.runs).items():
+            found = timing.summary(runs)
+            error = np.abs(ways[name](scores) - reference).max() / np.ptp(reference)
             rows[name] = {
-                "milliseconds": statistics.median(runs),
-                "min": min(runs),
-                "max": max(runs),
+                "milliseconds": found["median"],
+                "min": found["min"],
+                "max": found["max"],
                 "largest_error": float(error),
             }
             print(f"x{factor:<2} {name:23} {rows[name]}", flush=True)

@@ -5,7 +5,8 @@ import pytest
 import skimage.measure
 import skimage.transform
 
-from utils import ceilings, metrics
+from tools.results import ceilings
+from utils import metrics
 
 
 def blobs(seed, photos=2, side=64):

@@ -34,8 +34,8 @@ TAUGHT = {
     "07_evaluation": {
         "confusion_matrix": "utils.metrics",
         "bootstrap": "utils.metrics",
-        "reduced": "utils.ceilings",
-        "fitted": "utils.ceilings",
+        "reduced": "tools.results.ceilings",
+        "fitted": "tools.results.ceilings",
     },
     "08_export_and_predict": {"to_square": "utils.predict"},
 }

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from tools import probe, recipe
+from tools.results import made, probe, recipe
 from utils import (
+    augment,
     batching,
     environment,
     fcn,
@@ -63,147 +64,125 @@ def scaled(key, factor):
     return lambda patch: patch.setitem(RECIPE, key, RECIPE[key] * factor)
 
 
-def schedule_end(patch):
-    kind = keras.optimizers.schedules.CosineDecay
+def answering(owner, name, change):
+    """Let `change` answer for a function; it gets the function and its arguments."""
 
-    def higher(*args, alpha, **options):
-        return kind(*args, alpha=alpha * 1.1, **options)
+    def mutate(patch):
+        original = getattr(owner, name)
+        patch.setattr(owner, name, lambda *a, **k: change(original, *a, **k))
 
-    patch.setattr(keras.optimizers.schedules, "CosineDecay", higher)
-
-
-def two_swapped(patch):
-    order = pets._Passes.order
-
-    def swapped(self, epoch):
-        found = order(self, epoch)
-        found[:2] = found[1::-1]
-        return found
-
-    patch.setattr(pets._Passes, "order", swapped)
-
-
-def window_moved(patch):
-    windows = batching.windows
-    pixel = np.float32([0, 1, 0, 1]) / probe.SIZE
-    patch.setattr(batching, "windows", lambda draws: windows(draws) + pixel)
-
-
-def skip_scale(patch):
-    spread = vgg16.feature_spread
-
-    def wider(model):
-        found = spread(model)
-        return found | {"pool4": found["pool4"] * 1.1}
-
-    patch.setattr(vgg16, "feature_spread", wider)
-
-
-def thawed(patch):
-    freeze = training.freeze
-    patch.setattr(training, "freeze", lambda model, blocks: freeze(model, blocks[:1]))
-
-
-def kernel_moved(patch):
-    """Shift the tent by a tenth of a pixel of the output."""
-    kernel = surgery.bilinear_kernel
-
-    def moved(factor, channels):
-        found = kernel(factor, channels)
-        return np.float32(0.9 * found + 0.1 * np.roll(found, 1, axis=1))
-
-    patch.setattr(surgery, "bilinear_kernel", moved)
-
-
-def edges_of_zeros(patch):
-    pad = keras.layers.ZeroPadding2D(1)
-    patch.setattr(fcn.PadEdges, "call", lambda self, scores: pad(scores))
-
-
-def more_dropout(patch):
-    build = fcn.build
-    patch.setattr(fcn, "build", lambda *a, **k: build(*a, dropout=0.55, **k))
+    return mutate
 
 
 def adam(**settings):
-    made = training.AdamW
-    return lambda patch: patch.setattr(
-        training, "AdamW", lambda *a, **k: made(*a, **settings, **k)
-    )
+    return answering(training, "AdamW", lambda kind, *a, **k: kind(*a, **settings, **k))
 
 
-def same_augmentation_every_epoch(patch):
-    made = np.random.default_rng
-
-    def generator(seed=None):
-        if isinstance(seed, list) and seed[2:] == [1]:
-            seed = [seed[0], 0, 1]
-        return made(seed)
-
-    patch.setattr(pets.np.random, "default_rng", generator)
+def two_swapped(order, self, epoch):
+    found = order(self, epoch)
+    found[:2] = found[1::-1]
+    return found
 
 
-def other_seeds(patch):
-    run = recipe.Run.photos
-    patch.setattr(recipe.Run, "photos", lambda self, seed: run(self, seed // 3))
+def wider_skip(spread, model):
+    found = spread(model)
+    return found | {"pool4": found["pool4"] * 1.1}
 
 
-def resized_by_nearest(patch):
-    resize = pet_records.tf.image.resize
-    patch.setattr(
-        pet_records.tf.image,
-        "resize",
-        lambda image, size, method="bilinear", **_: resize(image, size, "nearest"),
-    )
+def kernel_moved(kernel, factor, channels):
+    """Shift the tent by a tenth of a pixel of the output."""
+    found = kernel(factor, channels)
+    return np.float32(0.9 * found + 0.1 * np.roll(found, 1, axis=1))
 
 
-def scores_in_16_bits(patch):
-    def score(features, num_classes, source):
-        name = f"score_{source}"
-        made = keras.layers.Conv2D(
-            num_classes, 1, kernel_initializer="zeros", name=name
-        )
-        return made(features)
-
-    patch.setattr(fcn, "_score", score)
+def padded_with_zeros(self, scores):
+    return keras.ops.pad(scores, [[0, 0], [1, 1], [1, 1], [0, 0]])
 
 
-def smaller_start(patch):
-    connected = fcn._fully_connected
-
-    def smaller(x, *arguments):
-        made = connected(x, *arguments)
-        fc6 = keras.Model(x, made).get_layer("fc6")
-        fc6.kernel.assign(fc6.kernel / 1.1)
-        return made
-
-    patch.setattr(fcn, "_fully_connected", smaller)
+def same_every_epoch(generator, seed=None):
+    if isinstance(seed, list) and seed[2:] == [1]:
+        seed = [seed[0], 0, 1]
+    return generator(seed)
 
 
+def score_of_policy(score, features, num_classes, source):
+    options = {"kernel_initializer": "zeros", "name": f"score_{source}"}
+    return keras.layers.Conv2D(num_classes, 1, **options)(features)
+
+
+def smaller_start(connected, x, *arguments):
+    features = connected(x, *arguments)
+    fc6 = keras.Model(x, features).get_layer("fc6")
+    fc6.kernel.assign(fc6.kernel / 1.1)
+    return features
+
+
+PIXEL = np.float32([0, 1, 0, 1]) / made.SIZE
 MUTATIONS = {
     "rate x 1.1": (scaled("learning_rate", 1.1), "32s rates"),
     "backbone's rate x 1.1": (scaled("backbone_factor", 1.1), "32s variables"),
     "decay x 1.1": (scaled("weight_decay", 1.1), "32s variables"),
-    "schedule's end x 1.1": (schedule_end, "32s rates"),
-    "order, two photos": (two_swapped, "32s order"),
-    "crop, one pixel": (window_moved, "32s inputs"),
+    "schedule's end x 1.1": (
+        answering(
+            keras.optimizers.schedules,
+            "CosineDecay",
+            lambda kind, *a, alpha, **k: kind(*a, alpha=alpha * 1.1, **k),
+        ),
+        "32s rates",
+    ),
+    "order, two photos": (answering(pets._Passes, "order", two_swapped), "32s order"),
+    "crop, one pixel": (
+        answering(augment, "windows", lambda windows, draws: windows(draws) + PIXEL),
+        "32s inputs",
+    ),
     "crop, zoom x 1.1": (
-        lambda patch: patch.setattr(batching, "MAX_ZOOM", batching.MAX_ZOOM * 1.1),
+        lambda patch: patch.setattr(augment, "MAX_ZOOM", batching.MAX_ZOOM * 1.1),
         "32s inputs",
     ),
     "Dice's weight x 1.1": (scaled("dice_weight", 1.1), "32s loss"),
-    "skip scale x 1.1": (skip_scale, "at_once s16 logits"),
-    "a frozen block": (thawed, "32s variables"),
-    "upsampling, a tenth of a pixel": (kernel_moved, "at_once s32 logits"),
-    "upsampling, edges": (edges_of_zeros, "at_once s32 logits"),
-    "dropout x 1.1": (more_dropout, "32s dropout"),
+    "skip scale x 1.1": (
+        answering(vgg16, "feature_spread", wider_skip),
+        "at_once s16 logits",
+    ),
+    "a frozen block": (
+        answering(training, "freeze", lambda freeze, m, blocks: freeze(m, blocks[:1])),
+        "32s variables",
+    ),
+    "upsampling, a tenth of a pixel": (
+        answering(surgery, "bilinear_kernel", kernel_moved),
+        "at_once s32 logits",
+    ),
+    "upsampling, edges": (
+        lambda patch: patch.setattr(fcn.PadEdges, "call", padded_with_zeros),
+        "at_once s32 logits",
+    ),
+    "dropout x 1.1": (
+        answering(fcn, "build", lambda build, *a, **k: build(*a, dropout=0.55, **k)),
+        "32s dropout",
+    ),
     "Adam's memory": (adam(beta_1=0.8), "32s steps"),
     "Adam's long memory": (adam(beta_2=0.99), "32s optimizer"),
-    "augmentation, the same every epoch": (same_augmentation_every_epoch, "32s inputs"),
-    "seeds": (other_seeds, "32s order"),
-    "resizing": (resized_by_nearest, "32s inputs"),
-    "scores in 16 bits": (scores_in_16_bits, "types"),
-    "start of fc6 / 1.1": (smaller_start, "32s start"),
+    "augmentation, the same every epoch": (
+        answering(pets.np.random, "default_rng", same_every_epoch),
+        "32s inputs",
+    ),
+    "seeds": (
+        answering(recipe.Run, "photos", lambda run, self, seed: run(self, seed // 3)),
+        "32s order",
+    ),
+    "resizing": (
+        answering(
+            pet_records.tf.image,
+            "resize",
+            lambda resize, image, size, *_, **__: resize(image, size, "nearest"),
+        ),
+        "32s inputs",
+    ),
+    "scores in 16 bits": (answering(fcn, "_score", score_of_policy), "types"),
+    "start of fc6 / 1.1": (
+        answering(fcn, "_fully_connected", smaller_start),
+        "32s start",
+    ),
 }
 
 
@@ -275,7 +254,7 @@ def test_other_names_and_another_order_are_not_seen(tmp_path):
     path = tmp_path / "utils" / "fcn.py"
     source = rewritten(path.read_text())
     path.write_text(f"{source}\nprint(copied.__code__.co_varnames)\n")
-    command = [sys.executable, "-m", "tools.probe", TABLE]
+    command = [sys.executable, "-m", "tools.results.probe", TABLE]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     said, *last = done.stdout.splitlines()
     assert said == "('model', 'renamed_bare', 'renamed_copy')", "the copy did not run"
@@ -331,17 +310,17 @@ def test_an_unknown_result_is_refused(monkeypatch, capsys):
 
 
 def test_light_and_window_do_not_hide_which_photo_it_is():
-    draws = np.random.default_rng(0).random((probe.PHOTOS, batching.NUM_DRAWS))
-    images = np.stack([probe.photo(number) for number in range(probe.PHOTOS)])
+    draws = np.random.default_rng(0).random((made.PHOTOS, batching.NUM_DRAWS))
+    images = np.stack([made.photo(number) for number in range(made.PHOTOS)])
     masks = np.zeros(images.shape[:3], np.uint8)
     changed, _ = batching.augment(images, masks, np.float32(draws))
-    assert [probe.number_of(image) for image in changed] == list(range(probe.PHOTOS))
+    assert [made.number_of(image) for image in changed] == list(range(made.PHOTOS))
 
 
 def test_made_numbers_look_random_and_stay_the_same():
-    found = probe.numbers((1000, 100), "x")
+    found = made.numbers((1000, 100), "x")
     assert found.dtype == np.float32 and found.min() >= 0 and found.max() < 1
     assert np.histogram(found, 10, (0, 1))[0] == pytest.approx(10_000, rel=0.05)
     assert abs(np.corrcoef(found[:-1].ravel(), found[1:].ravel())[0, 1]) < 0.02
-    assert probe.numbers((3,), "x").tolist() == found.ravel()[:3].tolist()
-    assert probe.numbers((3,), "y").tolist() != found.ravel()[:3].tolist()
+    assert made.numbers((3,), "x").tolist() == found.ravel()[:3].tolist()
+    assert made.numbers((3,), "y").tolist() != found.ravel()[:3].tolist()

@@ -14,14 +14,16 @@ import official_folder
 import pytest
 from conftest import ROOT, THIN
 
-from tools import probe, recipe, reproduce
+from tools import reproduce
+from tools.results import probe, recipe
 from utils import environment, networks, pets, predict
 
 # The whole tool on a VGG16 of few channels, at home in a folder of the test's. A photo
 # of 32 px takes a moment; sleeping makes a run long enough to be hit anywhere.
 PROGRAM = """
 import pathlib, resource, signal, sys, time
-from tools import probe, recipe, reproduce
+from tools import reproduce
+from tools.results import probe, recipe
 from utils import callbacks, environment, pet_records, vgg16
 vgg16.BLOCKS = {thin}
 environment.ROOT = pathlib.Path.cwd()

@@ -22,47 +22,38 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from data.synthetic_pets import drawing
-from tools import probe as probes
 from tools import reproduce
+from tools.results import made
+from tools.results import probe as probes
 from utils import environment, metrics, networks, pet_records, pets, predict
 
 WIDTHS = (1, 2, 4, 8, 16)  # of the bands along the outline, in the network's pixels
-RANGES = tuple(itertools.pairwise((1, 2, 4, 8, 16, 32, 10_000)))  # distances from it
+EDGES = (1, 2, 4, 8, 16, 32, 10_000)  # of the ranges of distance from it
+RANGES = tuple(itertools.pairwise(EDGES))
 NEAR = 1 / 40  # of the side: wrong pixels no farther off are the outline's fault
 BATCH = 20
 WORST = 10
 
 
-def border_treatments(
-    task: str, trimap: np.ndarray, logits: np.ndarray
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def border_treatments(task: str, trimap: np.ndarray, logits: np.ndarray) -> dict:
     """Return (mask, prediction), 0 background and 1 pet, by what border counts as.
 
-    Args:
-        task: what the network tells apart.
-        trimap: (H, W), as in the file: 1 pet, 2 background, 3 border.
-        logits: (H, W, C).
+    The trimap (H, W) is as in the file: 1 pet, 2 background, 3 border; logits are
+    (H, W, C) of the task's classes.
     """
     void = np.select([trimap == 1, trimap == 2], [1, 0], pets.VOID)
     as_pet = np.select([trimap == 2, trimap > 0], [0, 1], pets.VOID)
-    if task == "trimap":
-        # Where border is not asked for, it cannot be the answer.
+    background = pets.CLASS_NAMES[task].index("background")
+    pet = pet_or_border = logits.argmax(-1) != background
+    if task == "trimap":  # where border is not asked for, it cannot be the answer
         pet = logits[..., 0] > logits[..., 1]
-        pet_or_border = logits.argmax(-1) != 1
-    else:
-        pet = pet_or_border = logits.argmax(-1) != 0
     return {
         "border_void": (void, pet.astype(int)),
         "border_as_pet": (as_pet, pet_or_border.astype(int)),
     }
 
 
-def kind_of_error(
-    names: tuple[str, ...],
-    mask: np.ndarray,
-    predicted: np.ndarray,
-    distance: np.ndarray,
-) -> str:
+def kind_of_error(names, mask, predicted, distance) -> str:
     """Say which kind more wrong pixels of a photo are of than of any other."""
     background = names.index("background")
     wrong = (mask != predicted) & (mask != pets.VOID)
@@ -78,61 +69,37 @@ def kind_of_error(
     return max(counts, key=counts.get)
 
 
-def wrong_by_distance(
-    mask: np.ndarray, predicted: np.ndarray, distance: np.ndarray
-) -> np.ndarray:
+def wrong_by_distance(mask, predicted, distance) -> np.ndarray:
     """Return (2, ranges): wrong pixels, and all, by distance from the outline."""
-    counts = np.zeros((2, len(RANGES)), np.int64)
-    for index, (low, high) in enumerate(RANGES):
-        where = (mask != pets.VOID) & (distance >= low) & (distance < high)
-        counts[:, index] = np.sum(predicted[where] != mask[where]), np.sum(where)
-    return counts
+    valid = mask != pets.VOID
+    chosen = (valid & (predicted != mask), valid)
+    return np.stack([np.histogram(distance[pixels], EDGES)[0] for pixels in chosen])
 
 
-class Tally:
-    """What is kept of the photos under one network: matrices, one a photo."""
-
-    def __init__(self, task: str):
-        self.task, self.names = task, pets.CLASS_NAMES[task]
-        self.matrices = {}
-        self.errors = []
-        self.wrong_and_all = np.zeros((2, len(RANGES)), np.int64)
-
-    def count(self, kind: str, mask, predicted, num_classes: int) -> None:
-        matrix = metrics.confusion_matrix(mask, predicted, num_classes)
-        self.matrices.setdefault(kind, []).append(matrix.numpy())
-
-    def add(self, photo: dict, logits: np.ndarray) -> None:
-        """Count one photo; logits (S, S, C) at the network's size."""
-        classes, mask = len(self.names), photo["small_mask"]
-        predicted = logits.argmax(-1)
-        self.count("network", mask, predicted, classes)
-        enlarged = tf.image.resize(logits, photo["mask"].shape).numpy()
-        self.count("photo", photo["mask"], enlarged.argmax(-1), classes)
-        for name, pair in border_treatments(
-            self.task, photo["small_trimap"], logits
-        ).items():
-            self.count(name, *pair, 2)
-        for width in WIDTHS:
-            band = np.where(photo["distance"] <= width, mask, pets.VOID)
-            self.count(f"band_{width}", band, predicted, classes)
-        self.wrong_and_all += wrong_by_distance(mask, predicted, photo["distance"])
-        self.errors.append(
-            kind_of_error(self.names, mask, predicted, photo["distance"])
-        )
+def shares(wrong_and_all: np.ndarray) -> list[float]:
+    """Return the share of wrong pixels in each range, 0 where there are none."""
+    return (wrong_and_all[0] / np.maximum(wrong_and_all[1], 1)).tolist()
 
 
-def scored(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """Return `metrics.scores` of matrices (..., C, C) as arrays."""
-    return {name: np.asarray(x) for name, x in metrics.scores(confusion).items()}
-
-
-def plain(confusion: np.ndarray) -> dict:
-    """Return the scores as JSON holds them: what is not defined is null."""
-    found = {}
-    for name, values in scored(confusion).items():
-        values = np.where(np.isnan(values), None, values)
-        found[name] = values.tolist()
+def counted(task: str, photo: dict, logits: np.ndarray) -> dict:
+    """Return what is kept of one of `photographs`, given its logits (S, S, C)."""
+    names = pets.CLASS_NAMES[task]
+    mask, distance = photo["small_mask"], photo["distance"]
+    predicted = logits.argmax(-1)
+    enlarged = tf.image.resize(logits, photo["mask"].shape).numpy()
+    pairs = border_treatments(task, photo["small_trimap"], logits) | {
+        "network": (mask, predicted),
+        "photo": (photo["mask"], enlarged.argmax(-1)),
+    }
+    for width in WIDTHS:
+        band = np.where(distance <= width, mask, pets.VOID)
+        pairs[f"band_{width}"] = band, predicted
+    found = {
+        name: metrics.confusion_matrix(*pair, len(names)).numpy()
+        for name, pair in pairs.items()
+    }
+    found["error"] = kind_of_error(names, mask, predicted, distance)
+    found["by_distance"] = wrong_by_distance(mask, predicted, distance)
     return found
 
 
@@ -141,9 +108,17 @@ def percentiles(values: np.ndarray) -> list[float]:
     return np.nanpercentile(values, (2.5, 97.5)).tolist()
 
 
-def interval(matrices: np.ndarray) -> list[float]:
-    """Return the 95 % bootstrap interval of mean IoU over the photos."""
-    return percentiles(scored(metrics.bootstrap(matrices))["mean_iou"])
+def drawn(matrices: np.ndarray) -> np.ndarray:
+    """Return the mean IoU of each of 2,000 bootstrapped sets of photos."""
+    return metrics.scores(metrics.bootstrap(matrices))["mean_iou"].numpy()
+
+
+def as_json(confusion: np.ndarray) -> dict:
+    """Return the scores as JSON holds them: what is not defined is null."""
+    return {
+        name: np.where(np.isnan(values), None, values).tolist()
+        for name, values in metrics.scores(confusion).items()
+    }
 
 
 def of_true_classes(confusion: np.ndarray) -> np.ndarray:
@@ -153,114 +128,108 @@ def of_true_classes(confusion: np.ndarray) -> np.ndarray:
     IoU of zero, a third of the group's mean. Their harm shows in the true class.
     """
     present = confusion.sum(-1) > 0
-    iou = np.where(present, scored(confusion)["iou"], 0)
+    iou = np.where(present, metrics.scores(confusion)["iou"], 0)
     return iou.sum(-1) / present.sum(-1)
 
 
 def groups(known: list[dict]) -> dict[str, dict[str, np.ndarray]]:
     """Sort photos by breed, by the pet's size and by whether the frame cuts it."""
-    shares = np.array([photo["share"] for photo in known])
-    low, high = np.quantile(shares, (1 / 3, 2 / 3))
-    breeds = np.array([photo["breed"] for photo in known])
-    cut = np.array([photo["cut"] for photo in known])
+    names = ("share", "breed", "cut")
+    share, breeds, cut = (np.array([one[name] for one in known]) for name in names)
+    low, high = np.quantile(share, (1 / 3, 2 / 3))
     return {
         "breed": {breed: breeds == breed for breed in sorted(set(breeds))},
         "pet's share of the photo": {
-            f"below {low:.0%}": shares < low,
-            f"{low:.0%} to {high:.0%}": (shares >= low) & (shares < high),
-            f"from {high:.0%}": shares >= high,
+            f"below {low:.0%}": share < low,
+            f"{low:.0%} to {high:.0%}": (share >= low) & (share < high),
+            f"from {high:.0%}": share >= high,
         },
         "frame": {"cuts the pet": cut, "does not": ~cut},
     }
 
 
-def floor(matrices: np.ndarray, background: int) -> dict[str, float]:
-    """Return what a network would score that calls everything background."""
-    nothing = np.zeros(matrices.shape[1:], np.int64)
-    nothing[:, background] = matrices.sum((0, 2))
-    found = scored(nothing)
-    return {name: float(found[name]) for name in ("pixel_accuracy", "mean_iou")}
-
-
-def figures(tally: Tally, known: list[dict]) -> dict:
-    """Work out everything that is said of one network."""
-    matrices = {name: np.stack(found) for name, found in tally.matrices.items()}
-    network = matrices["network"]
-    per_photo = scored(network)["mean_iou"]
-    treatments = {}
-    for name in ("border_void", "border_as_pet"):
-        pet = scored(matrices[name])["iou"][:, 1]
-        treatments[name] = {
-            "pet_iou": float(scored(matrices[name].sum(0))["iou"][1]),
-            "interval": percentiles(
-                scored(metrics.bootstrap(matrices[name]))["iou"][:, 1]
-            ),
-            "per_photo_pet_iou": float(np.nanmean(pet)),
-        }
-    by_group = {
-        title: {
-            name: {
-                "photos": int(chosen.sum()),
-                "mean_iou": float(of_true_classes(network[chosen].sum(0))),
-                "interval": percentiles(
-                    of_true_classes(metrics.bootstrap(network[chosen]))
-                ),
-            }
-            for name, chosen in members.items()
-            if chosen.any()
-        }
-        for title, members in groups(known).items()
-    }
-    wrong, everything = tally.wrong_and_all
-    worst = np.argsort(per_photo)[:WORST]
+def group(matrices: np.ndarray) -> dict:
+    """Score the photos of one group."""
     return {
-        "network_size": plain(network.sum(0)),
-        "interval": interval(network),
-        "photo_size": plain(matrices["photo"].sum(0)),
-        "photo_interval": interval(matrices["photo"]),
+        "photos": len(matrices),
+        "mean_iou": float(of_true_classes(matrices.sum(0))),
+        "interval": percentiles(of_true_classes(metrics.bootstrap(matrices))),
+    }
+
+
+def treatment(matrices: np.ndarray) -> dict:
+    """Score the pet, class 1, under one treatment of the border."""
+    whole, each, many = (
+        metrics.scores(x)["iou"].numpy()[..., 1]
+        for x in (matrices.sum(0), matrices, metrics.bootstrap(matrices))
+    )
+    return {
+        "pet_iou": float(whole),
+        "interval": percentiles(many),
+        "per_photo_pet_iou": float(np.nanmean(each)),
+    }
+
+
+def figures(rows: list[dict], known: list[dict], task: str) -> dict:
+    """Work out everything that is said of one network, from what `counted` kept."""
+    matrices = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    network, errors = matrices["network"], matrices["error"].tolist()
+    per_photo = metrics.scores(network)["mean_iou"].numpy()
+    # What a network would score that calls everything background.
+    nothing = np.zeros(network.shape[1:], np.int64)
+    nothing[:, pets.CLASS_NAMES[task].index("background")] = network.sum((0, 2))
+    floor = as_json(nothing)
+    return {
+        "network_size": as_json(network.sum(0)),
+        "interval": percentiles(drawn(network)),
+        "photo_size": as_json(matrices["photo"].sum(0)),
+        "photo_interval": percentiles(drawn(matrices["photo"])),
         "per_photo_mean_iou": float(per_photo.mean()),
-        "floor": floor(network, tally.names.index("background")),
-        "treatments": treatments,
+        "floor": {name: floor[name] for name in ("pixel_accuracy", "mean_iou")},
+        "treatments": {
+            name: treatment(matrices[name]) for name in ("border_void", "border_as_pet")
+        },
         "bands": {
-            width: float(scored(matrices[f"band_{width}"].sum(0))["mean_iou"])
+            width: as_json(matrices[f"band_{width}"].sum(0))["mean_iou"]
             for width in WIDTHS
         },
-        "wrong_by_distance": (wrong / np.maximum(everything, 1)).tolist(),
-        "groups": by_group,
-        "errors": {
-            kind: tally.errors.count(kind) for kind in sorted(set(tally.errors))
+        "wrong_by_distance": shares(matrices["by_distance"].sum(0)),
+        "groups": {
+            title: {
+                name: group(network[chosen])
+                for name, chosen in members.items()
+                if chosen.any()
+            }
+            for title, members in groups(known).items()
         },
+        "errors": {kind: errors.count(kind) for kind in sorted(set(errors))},
         "worst": [
             {
                 "photo": known[index]["file_name"],
                 "mean_iou": float(per_photo[index]),
-                "error": tally.errors[index],
+                "error": errors[index],
             }
-            for index in worst
+            for index in np.argsort(per_photo)[:WORST]
         ],
     }
 
 
 def photographs(arguments: argparse.Namespace, image_size: int):
     """Yield what is known of each photo, at its own size and at the network's."""
-    table = pets.class_table(arguments.task)
-    drawn = arguments.dataset == "synthetic_pets"  # eight furs, not Oxford's breeds
-    breeds = drawing.BREEDS if drawn else pets.LABEL_NAMES["breed"]
-    examples = pets.load_examples(
-        arguments.dataset, arguments.split, task=arguments.task
-    )
-    for example in examples:
-        image, trimap = pet_records.resize(
-            example["image"], example["trimap"], image_size
-        )
-        mask = pets.to_classes(trimap[None], example["species"][None], table)[0].numpy()
-        pet = np.isin(example["trimap"].numpy(), (1, 3))
+    dataset, task = arguments.dataset, arguments.task
+    table = pets.class_table(task)
+    furs = dataset == "synthetic_pets"  # eight of them, not Oxford's breeds
+    breeds = drawing.BREEDS if furs else pets.LABEL_NAMES["breed"]
+    for one in pets.load_examples(dataset, arguments.split, task=task):
+        image, trimap = pet_records.resize(one["image"], one["trimap"], image_size)
+        mask = pets.to_classes(trimap[None], one["species"][None], table)[0].numpy()
+        pet = np.isin(one["trimap"].numpy(), (1, 3))
         yield {
-            "file_name": example["file_name"].numpy().decode(),
-            "breed": breeds[int(example["label"])],
+            "file_name": one["file_name"].numpy().decode(),
+            "breed": breeds[int(one["label"])],
             "share": pet.mean(),
             "cut": any(edge.any() for edge in (pet[0], pet[-1], pet[:, 0], pet[:, -1])),
-            "mask": example["mask"].numpy(),
+            "mask": one["mask"].numpy(),
             "small": tf.cast(image, tf.float32),
             "small_mask": mask,
             "small_trimap": trimap.numpy(),
@@ -269,73 +238,58 @@ def photographs(arguments: argparse.Namespace, image_size: int):
 
 
 def evaluate(models: dict[str, keras.Model], arguments, image_size: int) -> dict:
-    """Show every photo to every network once; return what is said of each network."""
-    tallies = {name: Tally(arguments.task) for name in models}
+    """Show every photo to every network once; return what is said of each network.
+
+    `gains` are the intervals of the difference between each network and the one before.
+    """
+    task, known = arguments.task, []
+    rows = {name: [] for name in models}
     # As one graph, like `training.evaluate`: layer by layer, bfloat16 rounds otherwise.
     graphs = {
         name: tf.function(functools.partial(model, training=False))
         for name, model in models.items()
     }
-    known, batch = [], []
-
-    def count_batch():
-        images = tf.stack([photo.pop("small") for photo in batch])
+    photos = photographs(arguments, image_size)
+    photos = iter(tqdm(photos, unit=" photos", disable=not sys.stderr.isatty()))
+    while batch := list(itertools.islice(photos, BATCH)):
+        images = tf.stack([photo["small"] for photo in batch])
         for name, graph in graphs.items():
             logits = graph(images).numpy()  # (B, S, S, C)
-            for photo, own in zip(batch, logits, strict=True):
-                tallies[name].add(photo, own)
-        for photo in batch:
-            kept = ("file_name", "breed", "share", "cut")
-            known.append({key: photo[key] for key in kept})
-        batch.clear()
-
-    photos = photographs(arguments, image_size)
-    for photo in tqdm(photos, unit=" photos", disable=not sys.stderr.isatty()):
-        batch.append(photo)
-        if len(batch) == BATCH:
-            count_batch()
-    if batch:
-        count_batch()
-    networks = {name: figures(tally, known) for name, tally in tallies.items()}
-    return {"photos": len(known), "networks": networks} | paired(tallies)
-
-
-def paired(tallies: dict[str, Tally]) -> dict:
-    """Return the interval of the difference between each network and the one before."""
-    gains = {}
-    for before, after in itertools.pairwise(tallies):
-        values = [
-            scored(metrics.bootstrap(np.stack(tallies[name].matrices["network"])))[
-                "mean_iou"
-            ]
-            for name in (before, after)
-        ]
-        gains[f"{after} - {before}"] = percentiles(values[1] - values[0])
-    return {"gains": gains}
+            rows[name] += map(counted, itertools.repeat(task), batch, logits)
+        kept = ("file_name", "breed", "share", "cut")
+        known += [{key: photo[key] for key in kept} for photo in batch]
+    draws = {n: drawn(np.stack([row["network"] for row in rows[n]])) for n in rows}
+    return {
+        "photos": len(known),
+        "networks": {name: figures(rows[name], known, task) for name in models},
+        "gains": {
+            f"{after} - {before}": percentiles(draws[after] - draws[before])
+            for before, after in itertools.pairwise(models)
+        },
+    }
 
 
 def probe(table: dict) -> dict[str, str]:
-    """Evaluate a made network on made photos, as `tools.probe` asks."""
+    """Evaluate a made network on made photos, as `tools.results.probe` asks."""
     arguments = argparse.Namespace(split="trainval", task=table["task"])
-    with probes.made_data() as arguments.dataset:
-        return probes.flat(evaluate({"colours": probes.colours()}, arguments, 48))
+    with made.data() as arguments.dataset:
+        return made.flat(evaluate({"colours": made.colours()}, arguments, 48))
 
 
-def table(found: dict, task: str) -> str:
+def table(found: dict) -> str:
     """Return the rows people compare."""
     lines = [
-        f"{found['photos']} photos, {found['data']}, task {task}, "
+        f"{found['photos']} photos, {found['data']}, task {found['task']}, "
         f"{found['image_size']} px; in brackets 95 % intervals over the photos",
         "network       mean IoU                 own size  accuracy  "
         "pet, border void  border as pet",
     ]
     for name, row in found["networks"].items():
-        low, high = row["interval"]
+        small, (low, high) = row["network_size"], row["interval"]
         void, as_pet = (one["pet_iou"] for one in row["treatments"].values())
         lines.append(
-            f"{name:12}  {row['network_size']['mean_iou']:8.4f} "
-            f"({low:.3f} to {high:.3f})  {row['photo_size']['mean_iou']:8.4f}"
-            f"  {row['network_size']['pixel_accuracy']:8.4f}"
+            f"{name:12}  {small['mean_iou']:8.4f} ({low:.3f} to {high:.3f})  "
+            f"{row['photo_size']['mean_iou']:8.4f}  {small['pixel_accuracy']:8.4f}"
             f"  {void:16.4f}  {as_pet:13.4f}"
         )
     return "\n".join(lines)
@@ -343,12 +297,13 @@ def table(found: dict, task: str) -> str:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Evaluate trained networks.")
-    parser.add_argument("--model", nargs="+", required=True, help=".keras files")
-    parser.add_argument("--dataset", default="synthetic_pets", help="as in pets.load")
-    parser.add_argument("--split", default="test", choices=pet_records.SPLITS)
-    parser.add_argument("--task", default="trimap", choices=pets.CLASS_NAMES)
-    parser.add_argument("--image-size", type=int, help="unless the network knows it")
-    parser.add_argument("--out", metavar="NAME", help="write results/NAME.json")
+    option = parser.add_argument
+    option("--model", nargs="+", required=True, help=".keras files")
+    option("--dataset", default="synthetic_pets", help="as in pets.load")
+    option("--split", default="test", choices=pet_records.SPLITS)
+    option("--task", default="trimap", choices=pets.CLASS_NAMES)
+    option("--image-size", type=int, help="unless the network knows it")
+    option("--out", metavar="NAME", help="write results/NAME.json")
     arguments = parser.parse_args()
     if arguments.image_size is not None and arguments.image_size < 1:
         parser.error("--image-size: give a whole number from 1 up.")
@@ -382,13 +337,14 @@ def loaded(arguments: argparse.Namespace) -> tuple[dict[str, keras.Model], int]:
 
 def main() -> int:
     arguments = parsed()
+    dataset = pathlib.Path(arguments.dataset).name
     try:
         models, image_size = loaded(arguments)
         print(environment.prepare(0), flush=True)
         started = time.perf_counter()
         found = {
-            "dataset": pathlib.Path(arguments.dataset).name,
-            "data": f"{arguments.split} of {pathlib.Path(arguments.dataset).name}",
+            "dataset": dataset,
+            "data": f"{arguments.split} of {dataset}",
             "task": arguments.task,
             "image_size": image_size,
             "widths": WIDTHS,
@@ -396,7 +352,7 @@ def main() -> int:
             **evaluate(models, arguments, image_size),
         }
         found["seconds"] = round(time.perf_counter() - started, 1)
-        print(table(found, arguments.task))
+        print(table(found))
         if arguments.out:
             found["probe"] = probes.of("evaluation_trimap", found)
             path = environment.write_results(arguments.out, found)

@@ -26,7 +26,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tools import probe as probes
+from tools.results import made
+from tools.results import probe as probes
 from utils import environment, metrics, networks, pets, photos, predict
 
 NEEDS = {
@@ -121,15 +122,15 @@ def mean_iou(masks: np.ndarray, ids: np.ndarray, num_classes: int) -> float:
 
 def probe(table: dict) -> dict[str, str]:
     """Look at what needs no other package, as `tools.probe` asks: photos and scores."""
-    with probes.made_data() as folder:
+    with made.data() as folder:
         one_by_one = pets.load(folder, "trainval", image_size=64, batch_size=1)
         chosen = [image for image, _ in spread(one_by_one, 7)]
-    ids, masks = (np.int32(3 * probes.numbers((2, 9, 9), x)) for x in ("ids", "mask"))
-    network = in_float32(probes.colours())
+    ids, masks = (np.int32(3 * made.numbers((2, 9, 9), x)) for x in ("ids", "mask"))
+    network = in_float32(made.colours())
     return {
-        "photos order": probes.words(map(probes.number_of, chosen)),
-        "mean IoU scores": probes.words([mean_iou(masks, ids, 3)]),
-        "network logits": probes.words(probes.moments(network(np.stack(chosen)))),
+        "photos order": made.words(map(made.number_of, chosen)),
+        "mean IoU scores": made.words([mean_iou(masks, ids, 3)]),
+        "network logits": made.words(made.moments(network(np.stack(chosen)))),
     }
 
 

@@ -29,26 +29,24 @@ import numpy as np
 import skimage.data
 import tensorflow as tf
 
-from tools import probe, recipe
+from tools.results import probe, recipe
 from utils import environment, networks, pets, plots
+
+ANEW = "run without --resume to start anew."
 
 
 def describe(dataset: str) -> tuple[str, str]:
     """Say what the data is, `500 photographs, 3 of 37 breeds` say, and hash it."""
-    breeds, count, digest = set(), 0, hashlib.sha256()
+    found, digest = [], hashlib.sha256()
     small = {"image_size": 8, "batch_size": 100}
     for split in ("trainval", "test"):
-        for _, labels in pets.load_classification(
-            dataset, split, label="breed", **small
-        ):
-            breeds |= set(labels.numpy().tolist())
-            count += len(labels)
+        labelled = pets.load_classification(dataset, split, label="breed", **small)
+        found += [breed for _, breeds in labelled for breed in np.array(breeds)]
         for images, masks in pets.load(dataset, split, **small):
-            digest.update(images.numpy().tobytes() + masks.numpy().tobytes())
-    pictures = digest.hexdigest()[:16]
-    if dataset == "synthetic_pets":
-        return f"{count} drawn pictures", pictures
-    return f"{count} photographs, {len(breeds)} of 37 breeds", pictures
+            digest.update(np.array(images).tobytes() + np.array(masks).tobytes())
+    what = f"photographs, {len({*found})} of 37 breeds"
+    what = "drawn pictures" if dataset == "synthetic_pets" else what
+    return f"{len(found)} {what}", digest.hexdigest()[:16]
 
 
 def summary(seeds: dict[str, dict]) -> dict:
@@ -69,12 +67,10 @@ def summary(seeds: dict[str, dict]) -> dict:
 
 def table(figures: dict) -> str:
     """Return the rows people compare: mean IoU, its range over seeds, minutes."""
-    seconds = {}
-    for seed in figures["seeds"].values():
-        seconds = seed["seconds"] | seconds  # of the first seed that has a network
     lines = ["network       mean IoU  range  seeds  minutes"]
     for name, row in figures["summary"].items():
-        minutes = seconds[name] / 60
+        found = (seed["seconds"] for seed in figures["seeds"].values())
+        minutes = next(one[name] for one in found if name in one) / 60
         lines.append(
             f"{name:12}  {row['mean_iou']:8.4f}  {row['range']:.3f}  {row['seeds']:5}  "
             f"{minutes:7.1f}"
@@ -97,22 +93,19 @@ def draw(models: dict[str, keras.Model], name: str, arguments) -> pathlib.Path:
         axis.imshow(plots.overlay(cat, mask, names=names))
         axis.set_title(f"FCN-{stage}")
     path = environment.ROOT / "notebooks" / "figures" / f"{name}.jpg"
-    options = {"dpi": 110, "bbox_inches": "tight", "pil_kwargs": {"quality": 85}}
+    jpeg = {"dpi": 110, "bbox_inches": "tight", "pil_kwargs": {"quality": 85}}
     with environment.replacing(path) as temporary:
-        figure.savefig(temporary, **options)
+        figure.savefig(temporary, **jpeg)
     return path
 
 
 def out_of_order(seeds: dict[str, dict]) -> list[str]:
     """Say where a finer variant is not better, seed by seed and beyond their range."""
-    problems = []
+    problems, rows = [], summary(seeds)
     for coarse, fine in itertools.pairwise(recipe.STAGES):
-        problems += [
-            f"seed {seed}: {fine} is not above {coarse}"
-            for seed, result in seeds.items()
-            if result["test"][fine]["mean_iou"] <= result["test"][coarse]["mean_iou"]
-        ]
-        rows = summary(seeds)
+        for seed, result in seeds.items():
+            if result["test"][fine]["mean_iou"] <= result["test"][coarse]["mean_iou"]:
+                problems.append(f"seed {seed}: {fine} is not above {coarse}")
         gain = rows[fine]["mean_iou"] - rows[coarse]["mean_iou"]
         spread = max(rows[fine]["range"], rows[coarse]["range"])
         if gain <= spread:
@@ -134,36 +127,27 @@ def check_out(parser: argparse.ArgumentParser, name: str, key: str) -> None:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train and score 32s, 16s and 8s.")
-    parser.add_argument("--dataset", default="synthetic_pets", help="as in pets.load")
-    parser.add_argument("--task", default="trimap", choices=pets.CLASS_NAMES)
-    parser.add_argument(
-        "--image-size", type=int, default=224 if environment.on_gpu() else 160
-    )
-    parser.add_argument(
-        "--epochs", type=int, nargs=3, default=(2, 2, 14), help="of the three stages"
-    )
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
-    parser.add_argument(
-        "--frozen", action="store_true", help="train the heads alone, on a CPU's time"
-    )
-    parser.add_argument("--no-control", dest="control", action="store_false")
-    parser.add_argument(
-        "--precision",
-        default=environment.precision_policy(),
-        choices=environment.POLICIES,
-        help="by the hardware, unless given",
-    )
-    parser.add_argument("--resume", action="store_true", help="go on where it stopped")
-    parser.add_argument("--out", help="NAME; of data and task unless given")
+    option = parser.add_argument
+    size = 224 if environment.on_gpu() else 160
+    precision = environment.precision_policy()
+    option("--dataset", default="synthetic_pets", help="as in pets.load")
+    option("--task", default="trimap", choices=pets.CLASS_NAMES)
+    option("--image-size", type=int, default=size)
+    option("--epochs", type=int, nargs=3, default=(2, 2, 14), help="of the stages")
+    option("--batch-size", type=int, default=8)
+    option("--seeds", type=int, nargs="+", default=(0, 1, 2))
+    option("--frozen", action="store_true", help="the heads alone, on a CPU's time")
+    option("--no-control", dest="control", action="store_false")
+    option("--precision", default=precision, choices=environment.POLICIES)
+    option("--resume", action="store_true", help="go on where it stopped")
+    option("--out", help="NAME; of data and task unless given")
     arguments = parser.parse_args()
     limits = {"epochs": 1, "seeds": 0, "image_size": 1, "batch_size": 1}
-    for option, least in limits.items():
-        if np.min(getattr(arguments, option)) < least:
-            option = option.replace("_", "-")
-            parser.error(f"--{option}: give whole numbers from {least} up.")
-    if max(arguments.seeds) > 10_000_000:
-        parser.error("--seeds: give numbers up to 10000000.")
+    for name, least in limits.items():
+        values = np.ravel(getattr(arguments, name))
+        if values.min() < least or values.max() > 10_000_000:
+            name = name.replace("_", "-")
+            parser.error(f"--{name}: give whole numbers from {least} to 10000000.")
     if arguments.out:
         check_out(parser, arguments.out, "seeds")
     return arguments
@@ -172,20 +156,18 @@ def parsed() -> argparse.Namespace:
 def settings(arguments: argparse.Namespace, name: str) -> dict:
     """Return what decides the figures: equal settings, equal figures."""
     data, pictures = describe(arguments.dataset)
+    given = ("task", "image_size", "epochs", "batch_size", "precision")
     found = {
         "device": environment.device_name(),
         "versions": environment.versions(),
         "dataset": pathlib.Path(arguments.dataset).name,
         "data": data,
         "pictures": pictures,
-        "task": arguments.task,
-        "image_size": arguments.image_size,
-        "epochs": list(arguments.epochs),
-        "batch_size": arguments.batch_size,
-        "precision": arguments.precision,
+        **{one: getattr(arguments, one) for one in given},
         "network": recipe.LARGE if environment.on_gpu() else recipe.SLIM,
         "recipe": "heads on a frozen backbone" if arguments.frozen else recipe.RECIPE,
     }
+    found["epochs"] = list(arguments.epochs)
     return found | {"probe": probe.of(name, found)}
 
 
@@ -193,9 +175,7 @@ def read_json(path: pathlib.Path) -> dict:
     try:
         return json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(
-            f"{path} is damaged; run without --resume to start anew."
-        ) from error
+        raise ValueError(f"{path} is damaged; {ANEW}") from error
 
 
 def same(before: dict, now: dict) -> bool:
@@ -211,13 +191,12 @@ def prepared(folder: pathlib.Path, wanted: dict, resume: bool) -> None:
     if not resume and folder.exists():
         # An earlier run is put aside, and goes only when the next one takes its place.
         aside = folder.with_name(f"{folder.name}.before")
-        if aside.exists():
-            shutil.rmtree(aside)
+        shutil.rmtree(aside, ignore_errors=True)
         folder.rename(aside)
     elif folder.exists() and not (file.is_file() and same(read_json(file), wanted)):
         raise ValueError(
             f"{folder.relative_to(environment.ROOT)} holds a run of other settings, "
-            "data, code, versions or device; run without --resume to start anew."
+            f"data, code, versions or device; {ANEW}"
         )
     environment.write_json(file, wanted)
 

@@ -45,6 +45,10 @@ LOST = (  # what TensorFlow raises, depending on what it was doing
     tf.errors.FailedPreconditionError,
     tf.errors.UnavailableError,
 )
+LOST_SAID = (
+    "another worker is lost: start all workers again with the same command, the last "
+    "checkpoint is used."
+)
 
 
 def host_and_port(address: str) -> tuple[str, int]:
@@ -102,17 +106,16 @@ def joined(workers: list[str], worker: int) -> tf.distribute.Strategy:
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
         faulthandler.cancel_dump_traceback_later()
         return strategy
-    # Logical devices: one CPU can pass for two.
-    devices = tf.config.list_logical_devices("GPU")
-    devices = devices or tf.config.list_logical_devices("CPU")
-    return tf.distribute.MirroredStrategy([device.name for device in devices])
+    listed = tf.config.list_logical_devices  # logical: one CPU can pass for two
+    devices = [device.name for device in listed("GPU") or listed("CPU")]
+    return tf.distribute.MirroredStrategy(devices)
 
 
-def check_batch_size(batch_size: int, number: int, what: str) -> None:
+def check_batch_size(batch_size: int, number: int) -> None:
     if batch_size < 1 or batch_size % number:
         raise ValueError(
-            f"the batch size {batch_size} cannot be divided among {number} {what}: "
-            f"give a multiple of {number}."
+            f"the batch size {batch_size} cannot be divided among the {number} that "
+            f"share it: give a multiple of {number}."
         )
 
 
@@ -167,14 +170,10 @@ def step_of(strategy: tf.distribute.Strategy, model: keras.Model, optimizer):
 
 def network(arguments: argparse.Namespace, steps: int):
     """Build the network, and an optimiser as `training.fit` has it."""
-    model = fcn.build(
-        arguments.variant,
-        len(pets.CLASS_NAMES[arguments.task]),
-        fc_units=arguments.fc_units,
-        fc_kernel=1,
-        dropout=0.0,
-        weights=None if arguments.weights == "none" else arguments.weights,
-    )
+    weights = None if arguments.weights == "none" else arguments.weights
+    options = {"fc_units": arguments.fc_units, "fc_kernel": 1, "weights": weights}
+    num_classes = len(pets.CLASS_NAMES[arguments.task])
+    model = fcn.build(arguments.variant, num_classes, dropout=0.0, **options)
     training.freeze(model, (1, 2))
     schedule = training.cosine_schedule(1e-3, steps)
     optimizer = training.AdamW(schedule, weight_decay=1e-4)
@@ -219,26 +218,25 @@ def write(done: tf.train.Checkpoint, out: pathlib.Path) -> None:
 
 def set_up(arguments: argparse.Namespace, workers: list[str], worker: int):
     """Join the other workers; return the strategy, data and all that is trained."""
-    check_batch_size(arguments.batch_size, len(workers), "workers")
+    check_batch_size(arguments.batch_size, len(workers))
     print(f"worker {worker}: {environment.prepare(arguments.seed)}", flush=True)
     strategy = joined(workers, worker)
-    check_batch_size(arguments.batch_size, strategy.num_replicas_in_sync, "devices")
-    names = ("task", "image_size", "batch_size", "seed", "data_dir")
-    options = {name: getattr(arguments, name) for name in names}
-    dataset = pets.load(
-        arguments.dataset, "trainval", augment=True, shuffle=True, **options
-    )
+    check_batch_size(arguments.batch_size, strategy.num_replicas_in_sync)
+    options = {"augment": True, "shuffle": True}
+    for name in ("task", "image_size", "batch_size", "seed", "data_dir"):
+        options[name] = getattr(arguments, name)
+    dataset = pets.load(arguments.dataset, "trainval", **options)
     arguments.out.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(arguments.seed)  # preparing photos uses numbers up
     with strategy.scope():
         model, optimizer = network(arguments, arguments.epochs * len(dataset))
-    settings = {
-        k: v for k, v in vars(arguments).items() if k not in ("out", "data_dir")
-    }
-    settings["dataset"] = pathlib.Path(arguments.dataset).name
-    settings["steps"] = len(dataset)
     names = "\n".join(batching.plan_of(dataset).photo_names)
-    settings["photos"] = hashlib.sha256(names.encode()).hexdigest()[:16]
+    settings = vars(arguments) | {
+        "dataset": pathlib.Path(arguments.dataset).name,
+        "steps": len(dataset),
+        "photos": hashlib.sha256(names.encode()).hexdigest()[:16],
+    }
+    del settings["out"], settings["data_dir"]
     done = restored(arguments.out, settings, model=model, optimizer=optimizer)
     if not agree(strategy, f"{settings} {int(done.epoch)}"):
         raise ValueError(
@@ -280,17 +278,18 @@ def train(strategy, dataset, done, arguments: argparse.Namespace, chief: bool) -
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train on one or several machines.")
-    parser.add_argument("--dataset", required=True, help="as in pets.load")
-    parser.add_argument("--task", default="trimap", choices=pets.CLASS_NAMES)
-    parser.add_argument("--variant", default="32s", choices=fcn.VARIANTS)
-    parser.add_argument("--image-size", type=int, default=160)
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--batch-size", type=int, default=8, help="of all together")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--fc-units", type=int, default=512)
-    parser.add_argument("--weights", default="imagenet_convolutions", help="or none")
-    parser.add_argument("--data-dir", help="as in pets.load")
-    parser.add_argument("--out", type=pathlib.Path, required=True)
+    option = parser.add_argument
+    option("--dataset", required=True, help="as in pets.load")
+    option("--task", default="trimap", choices=pets.CLASS_NAMES)
+    option("--variant", default="32s", choices=fcn.VARIANTS)
+    option("--image-size", type=int, default=160)
+    option("--epochs", type=int, default=12)
+    option("--batch-size", type=int, default=8, help="of all together")
+    option("--seed", type=int, default=0)
+    option("--fc-units", type=int, default=512)
+    option("--weights", default="imagenet_convolutions", help="or none")
+    option("--data-dir", help="as in pets.load")
+    option("--out", type=pathlib.Path, required=True)
     arguments = parser.parse_args()
     if arguments.epochs < 1:
         parser.error(f"--epochs is {arguments.epochs}: give 1 or more.")
@@ -308,12 +307,7 @@ def main() -> int:
     except LOST:
         if len(workers) == 1:
             raise
-        code = 1
-        sentence = (
-            "another worker is lost: start all workers again with the same "
-            "command, the last checkpoint is used."
-        )
-        joined_others = True
+        code, sentence, joined_others = 1, LOST_SAID, True
     except (ValueError, OSError, FloatingPointError) as error:
         code, sentence = 2, str(error)
     print(f"error: {sentence}", file=sys.stderr, flush=True)

@@ -409,8 +409,8 @@ classifier.save_classifier(model, DATASET)
 #
 # ### On real photographs
 #
-# These three steps, run by `python -m tools.cross_validate` on 300 photographs of three
-# breeds (five folds, each photo judged by a head that never saw it, background not
+# These three steps, run by `python -m tools.results.cross_validate` on 300 photographs of
+# three breeds (five folds, each photo judged by a head that never saw it, background not
 # allowed), gave this:
 
 # %%

@@ -641,8 +641,8 @@ for row in speed["rows"]:
 # ```
 #
 # Give it several models to compare them on the same photos. It keeps matrices and no
-# pixels, so its memory does not grow with the photos. `tools.ceilings` measures section
-# 6's references.
+# pixels, so its memory does not grow with the photos. `tools.results.ceilings` measures
+# section 6's references.
 
 # %% tags=["key-figure"]
 print(

@@ -1,6 +1,6 @@
 """Cross-validate notebook 01's classifier on whole photos: cat against dog.
 
-    python -m tools.cross_validate --dataset PATH [--folds 5] [--seed 0]
+    python -m tools.results.cross_validate --dataset PATH [--folds 5] [--seed 0]
 
 The features of all training and validation photos, and of two patches of each, are
 computed once. For each fold a fresh head (two dense layers of 4096 units) is trained on
@@ -11,103 +11,88 @@ results/cat_or_dog.json, with an interval by Wilson's method.
 
 import argparse
 import gc
-import math
 import sys
 import time
 
 import keras
 import numpy as np
+from scipy import stats
 from sklearn.model_selection import StratifiedKFold
 
-from tools import probe as probes
+from tools.results import made
+from tools.results import probe as probes
 from utils import classifier, environment, pets, vgg16
 
 
-def wilson(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the 95 % interval of a share (Wilson, 1927)."""
-    share = right / total
-    centre = (share + z**2 / (2 * total)) / (1 + z**2 / total)
-    half = z * math.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
-    half /= 1 + z**2 / total
-    return max(centre - half, 0.0), min(centre + half, 1.0)
-
-
-def cat_or_dog(head: keras.Model, features) -> np.ndarray:
-    """Return 1 for cat and 2 for dog; the background class is left out."""
-    return head.predict(features, verbose=0)[:, 1:].argmax(-1) + 1
-
-
 def probe(table: dict) -> dict[str, str]:
-    """Look at patches and at two epochs of a small head, as `tools.probe` asks."""
-    with probes.made_data() as folder:
+    """Look at patches and at two epochs of a small head."""
+    with made.data() as folder:
         images, labels = classifier.patches(folder, "trainval", 5, seed=table["seed"])
     inputs = keras.Input((2, 2, 8))
     x = keras.layers.Flatten()(inputs)
     x = keras.layers.Dense(8, activation="relu", name="fc1")(x)
     head = keras.Model(inputs, keras.layers.Dense(3, name="predictions")(x))
-    probes.fill(head)
-    features = probes.numbers((15, 2, 2, 8), "features")
+    made.fill(head)
+    features = made.numbers((15, 2, 2, 8), "features")
     return {
-        "patches order": probes.words(labels.tolist()),
-        "patches inputs": probes.words(probes.moments(images)),
-        "head steps": probes.words(
-            classifier.fit_head(head, features, labels, epochs=2)
-        ),
+        "patches order": made.words(labels.tolist()),
+        "patches inputs": made.words(made.moments(images)),
+        "head steps": made.words(classifier.fit_head(head, features, labels, epochs=2)),
     }
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description="Cross-validate cat against dog.")
     parser.add_argument("--dataset", required=True, help="as in utils.pets.load")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    started = time.perf_counter()
-    print(environment.prepare(arguments.seed))
+    dataset, seed, started = arguments.dataset, arguments.seed, time.perf_counter()
+    print(environment.prepare(seed))
     try:
-        images, labels = classifier.patches(
-            arguments.dataset, "trainval", photos=10**9, seed=arguments.seed
-        )
+        images, labels = classifier.patches(dataset, "trainval", 10**9, seed=seed)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
-    total = len(labels) // 3
-    found = pets.load_examples(arguments.dataset, "trainval").as_numpy_iterator()
+    found = pets.load_examples(dataset, "trainval").as_numpy_iterator()
     breeds = len({int(example["label"]) for example in found})
     model = vgg16.build(len(classifier.CLASS_NAMES))
     print(vgg16.load_imagenet_weights(model))
     convolutions, _ = classifier.split_in_two(model)
     features = convolutions.predict(images, batch_size=16, verbose=2)
     features_seconds = time.perf_counter() - started
-    answers = np.zeros(total, int)
-    folds = StratifiedKFold(arguments.folds, shuffle=True, random_state=arguments.seed)
-    for fold, (learn, judge) in enumerate(folds.split(labels[:total], labels[:total])):
-        keras.utils.set_random_seed(arguments.seed + fold)
+    total = len(labels) // 3
+    whole, answers = labels[:total], np.zeros(total, int)
+    folds = StratifiedKFold(arguments.folds, shuffle=True, random_state=seed)
+    for fold, (learn, judge) in enumerate(folds.split(whole, whole)):
+        keras.utils.set_random_seed(seed + fold)
         _, head = classifier.split_in_two(vgg16.build(len(classifier.CLASS_NAMES)))
         both = np.concatenate([learn, learn + total, learn + 2 * total])
         classifier.fit_head(head, features[both], labels[both], epochs=8)
-        answers[judge] = cat_or_dog(head, features[judge])
-        share = (answers[judge] == labels[judge]).mean()
+        # Cat is 1 and dog 2; the background class is left out.
+        scores = head.predict(features[judge], verbose=0)[:, 1:]
+        answers[judge] = scores.argmax(-1) + 1
+        share = (answers[judge] == whole[judge]).mean()
         print(f"fold {fold + 1}: {share:.1%} of {len(judge)} photos", flush=True)
         del head  # two gigabytes with its optimiser
         gc.collect()
-    right = int((answers == labels[:total]).sum())
-    low, high = wilson(right, total)
+    right = int((answers == whole).sum())
+    interval = stats.binomtest(right, total).proportion_ci(method="wilson")
     figures = {
         "data": f"the {total} trainval photographs of {breeds} of the 37 breeds",
         "photos": total,
-        "cats": int((labels[:total] == 1).sum()),
+        "cats": int((whole == 1).sum()),
         "folds": arguments.folds,
-        "seed": arguments.seed,
+        "seed": seed,
         "accuracy": right / total,
-        "interval_95": [low, high],
+        "interval_95": list(interval),
         "features_seconds": round(features_seconds),
         "seconds": round(time.perf_counter() - started),
     }
     figures["probe"] = probes.of("cat_or_dog", figures)
     environment.write_results("cat_or_dog", figures)
+    low, high = interval
     print(f"{right} of {total} right: {right / total:.1%}, {low:.1%} to {high:.1%}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -9,20 +9,18 @@ Writes results/judge_synthetic.json.
 """
 
 import argparse
-import tempfile
 from unittest import mock
 
-import keras
 import numpy as np
-import tensorflow as tf
 from scipy import ndimage
 from sklearn.ensemble import RandomForestClassifier
 
-from tools import probe as probes
+from tools.results import ceilings, made
+from tools.results import probe as probes
 from utils import environment, metrics, networks, pets, training
 
 TASKS = ("trimap", "species")
-STRIDES = (32, 16, 8)
+SCORES = ("mean_iou", "pixel_accuracy")
 
 
 def features(image: np.ndarray) -> np.ndarray:
@@ -39,22 +37,28 @@ def features(image: np.ndarray) -> np.ndarray:
     return np.dstack([*seen, steepness, y, x]).astype(np.float32)
 
 
-def pictures(split: str, task: str, size: int, data_dir: str):
+def pictures(split: str, task: str, size: int):
     """Yield images (size, size, 3) and masks (size, size) one at a time."""
-    batches = pets.load(
-        "synthetic_pets", split, task=task, image_size=size, data_dir=data_dir
-    )
+    batches = pets.load("synthetic_pets", split, task=task, image_size=size)
     for images, masks in batches.as_numpy_iterator():
         yield from zip(images, masks, strict=True)
 
 
-def forest(
-    task: str, size: int, pixels: int, trees: int, seed: int, data_dir: str
-) -> dict[str, float]:
-    """Train on `pixels` of each training picture; score on all pixels of the test."""
+def scored(task: str, size: int, answer) -> dict[str, float]:
+    """Score what `answer` says of each test picture and its mask; rounded."""
+    classes = len(pets.CLASS_NAMES[task])
+    confusion = 0
+    for image, mask in pictures("test", task, size):
+        confusion += metrics.confusion_matrix(mask, answer(image, mask), classes)
+    found = metrics.scores(confusion)
+    return {name: round(float(found[name]), 4) for name in SCORES}
+
+
+def forest(task: str, size: int, pixels: int, trees: int, seed: int):
+    """Train on `pixels` of each training picture; return what it says of a picture."""
     rng = np.random.default_rng(seed)
     known, wanted = [], []
-    for image, mask in pictures("train", task, size, data_dir):
+    for image, mask in pictures("train", task, size):
         chosen = rng.choice(np.flatnonzero(mask != pets.VOID), pixels, replace=False)
         known.append(features(image).reshape(size * size, -1)[chosen])
         wanted.append(mask.reshape(-1)[chosen])
@@ -62,22 +66,13 @@ def forest(
         trees, min_samples_leaf=5, n_jobs=-1, random_state=seed
     )
     judge.fit(np.concatenate(known), np.concatenate(wanted))
-    metric = metrics.SegmentationMetrics(len(pets.CLASS_NAMES[task]), pets.VOID)
-    for image, mask in pictures("test", task, size, data_dir):
-        votes = judge.predict_proba(features(image).reshape(size * size, -1))
-        metric.update_state(mask[None], votes.reshape(1, size, size, -1))
-    return scored(metric)
+    return lambda image, mask: judge.predict(features(image).reshape(size * size, -1))
 
 
-def reduced_truth(task: str, size: int, stride: int, data_dir: str) -> dict[str, float]:
-    """Score the truth, averaged over stride x stride, enlarged bilinearly again."""
-    count = len(pets.CLASS_NAMES[task])
-    metric = metrics.SegmentationMetrics(count, pets.VOID)
-    for _, mask in pictures("test", task, size, data_dir):
-        classes = tf.one_hot(mask[None], count)  # void belongs to no class
-        coarse = keras.ops.average_pool(classes, stride, stride)
-        metric.update_state(mask[None], tf.image.resize(coarse, (size, size)))
-    return scored(metric)
+def reduced_truth(task: str, size: int, stride: int) -> dict[str, float]:
+    """Score the truth reduced to a grid and enlarged again."""
+    classes = len(pets.CLASS_NAMES[task])
+    return scored(task, size, lambda _, m: ceilings.reduced(m[None], stride, classes))
 
 
 def frozen_network(task: str, size: int) -> dict[str, float]:
@@ -91,26 +86,14 @@ def frozen_network(task: str, size: int) -> dict[str, float]:
 
 
 def probe(table: dict) -> dict[str, str]:
-    """Look at the forest's inputs, the drawings, the training, for `tools.probe`."""
-    told = features(255 * probes.numbers((32, 32, 3), "picture"))
+    """Look at the forest's inputs, the drawings, the training."""
+    told = features(255 * made.numbers((32, 32, 3), "picture"))
     on_cpu = mock.patch.object(environment, "on_gpu", lambda: False)
-    with (
-        on_cpu,
-        probes.made_data() as folder,
-        probes.watching(folder, "trimap") as seen,
-    ):
-        networks.trained_fcn("at_once", folder, image_size=probes.SIZE)
+    with on_cpu, made.data() as folder, made.watching(folder, "trimap") as seen:
+        networks.trained_fcn("at_once", folder, image_size=made.SIZE)
     return seen[0] | {
-        "pixels inputs": probes.words(probes.moments(told[None])),
-        "pictures inputs": probes.pictures("test"),
-    }
-
-
-def scored(metric: metrics.SegmentationMetrics) -> dict[str, float]:
-    """Return mean IoU and pixel accuracy, rounded."""
-    result = metric.result()
-    return {
-        name: round(float(result[name]), 4) for name in ("mean_iou", "pixel_accuracy")
+        "pixels inputs": made.words(made.moments(told[None])),
+        "pictures inputs": made.pictures("test"),
     }
 
 
@@ -122,21 +105,17 @@ def main() -> None:
     arguments = parser.parse_args()
     names = ("random_forest_128px", "reduced_truth_160px", "frozen_network_160px")
     figures = {name: {} for name in names}
-    with tempfile.TemporaryDirectory() as data_dir:
-        for task in TASKS:
-            figures["random_forest_128px"][task] = forest(
-                task, 128, arguments.pixels, arguments.trees, arguments.seed, data_dir
-            )
-            figures["reduced_truth_160px"][task] = {
-                str(stride): reduced_truth(task, 160, stride, data_dir)
-                for stride in STRIDES
-            }
-            figures["frozen_network_160px"][task] = frozen_network(task, 160)
-            for name, per_task in figures.items():
-                print(f"{task:8} {name}: {per_task[task]}", flush=True)
+    for task in TASKS:
+        judge = forest(task, 128, **vars(arguments))
+        figures["random_forest_128px"][task] = scored(task, 128, judge)
+        figures["reduced_truth_160px"][task] = {
+            str(stride): reduced_truth(task, 160, stride) for stride in ceilings.STRIDES
+        }
+        figures["frozen_network_160px"][task] = frozen_network(task, 160)
+        for name, per_task in figures.items():
+            print(f"{task:8} {name}: {per_task[task]}", flush=True)
     figures["probe"] = probes.of("judge_synthetic", figures)
-    path = environment.write_results("judge_synthetic", figures)
-    print("wrote", path.relative_to(environment.ROOT))
+    print("written:", environment.write_results("judge_synthetic", figures).name)
 
 
 if __name__ == "__main__":

@@ -1,24 +1,13 @@
-"""Say whether the code still does what the results in `results/` were made with.
-
-    python -m tools.probe [NAME ...]           compare; exits with 1 where one differs
-    python -m tools.probe --record [NAME ...]  add parts that a result does not have yet
-
-Each result keeps a probe: what its code did on small inputs made of integers, part by
-part. A change that alters no number leaves the probe as it is, a renamed variable for
-instance; a change that does alters the part it concerns. Then the result is stale: the
-tool that made it has to run again. A recorded part is never written over here.
+"""Photos, networks and weights made of integers, and a look at what training would do.
 
 The recipe is looked at where `keras.Model.fit` is called, so `watching` serves for any
 program that trains by it. Everything is computed in float32.
 """
 
-import argparse
 import contextlib
-import importlib
 import itertools
 import math
 import pathlib
-import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -30,8 +19,7 @@ import tensorflow as tf
 from keras import layers
 from PIL import Image
 
-from tools import recipe
-from utils import environment, fcn, pets, vgg16
+from utils import environment, pets, vgg16
 
 SIZE, PHOTOS = 64, 24  # side in pixels at which made photos are seen; their number
 HEIGHT, WIDTH = 96, 80  # of a made photo, so that it has to be resized
@@ -41,19 +29,6 @@ OPTIMIZER = (  # of its settings those that three steps hardly show
     *("clipvalue", "use_ema", "gradient_accumulation_steps"),
 )
 RATE = 1000.0  # at which an optimiser is measured: a decay of 1e-4 becomes visible
-# How far a number may be from the recorded one, relative and absolute. See CONTRIBUTING
-# for the runs these come from; numbers in parts that are not named here are equal.
-TOLERANCES = {
-    "rates": (1e-5, 0),
-    "variables": (1e-4, 1e-9),
-    "dropout": (0, 0.01),
-    "start": (0.05, 1e-6),
-    "inputs": (1e-4, 3e-4),
-    "loss": (1e-5, 0),
-    "steps": (2e-3, 0),
-    "logits": (3e-4, 3e-4),
-    "scores": (3e-3, 3e-3),
-}
 
 
 # Inputs and weights, computed from integers
@@ -126,9 +101,7 @@ def array(values) -> np.ndarray:
 
 def words(values) -> str:
     """Write numbers, and whatever else, as one line."""
-    return " ".join(
-        f"{value:.7g}" if isinstance(value, float) else str(value) for value in values
-    )
+    return " ".join(f"{x:.7g}" if isinstance(x, float) else str(x) for x in values)
 
 
 def moments(values) -> list[float]:
@@ -195,32 +168,28 @@ def dropout(model: keras.Model) -> str:
 
 def loss(model: keras.Model) -> str:
     """Return the loss of fixed logits, a fifth of the pixels void."""
-    outputs = model.output
-    several = isinstance(outputs, dict)
-    num_classes = (outputs["s8"] if several else outputs).shape[-1]
+    several = model.output if isinstance(model.output, dict) else None
+    num_classes = (several["s8"] if several else model.output).shape[-1]
     logits = 8 * numbers((2, 6, 7, num_classes), "logits") - 4
     ids = np.int32(num_classes * numbers((2, 6, 7), "mask"))
     mask = np.where(numbers((2, 6, 7), "void") < 0.2, 255, ids)
     logits = keras.ops.array(logits)
     if several:
-        mask, logits = dict.fromkeys(outputs, mask), dict.fromkeys(outputs, logits)
+        mask, logits = dict.fromkeys(several, mask), dict.fromkeys(several, logits)
     return words([float(model.compute_loss(y=mask, y_pred=logits))])
 
 
 def steps(model: keras.Model, batches: list) -> str:
     """Return the losses of three steps, and how large the last two weights are then."""
     model.run_eagerly = True  # no graph to build
-    kept = {one: one.rate for one in model.layers if isinstance(one, layers.Dropout)}
-    for layer in kept:
-        layer.rate = 0.0  # it would differ from backend to backend
     found = []
-    for inputs, mask in batches:
-        logs = model.train_on_batch(inputs, mask, return_dict=True)
-        model.reset_metrics()
-        found.append(float(logs["loss"]))
+    # Without dropout, whose random numbers differ from backend to backend.
+    with mock.patch.object(layers.Dropout, "call", lambda self, x, training=None: x):
+        for inputs, mask in batches:
+            logs = model.train_on_batch(inputs, mask, return_dict=True)
+            model.reset_metrics()
+            found.append(float(logs["loss"]))
     found += [float(np.abs(array(w)).mean()) for w in model.trainable_variables[-2:]]
-    for layer, rate in kept.items():
-        layer.rate = rate
     return words(found)
 
 
@@ -243,7 +212,7 @@ def watching(folder: str, task: str) -> Iterator[list[dict[str, str]]]:
     VGG16 has few channels meanwhile, and pretrained weights are made of integers.
 
     Args:
-        folder: of `made_data`, the photos that are trained on.
+        folder: of `data`, the photos that are trained on.
         task: what the ids in their masks mean.
 
     Yields:
@@ -252,23 +221,13 @@ def watching(folder: str, task: str) -> Iterator[list[dict[str, str]]]:
     """
     seen = []
     plain = pets.load(folder, "trainval", task=task, image_size=SIZE, batch_size=1)
-    masks = {
-        mask.tobytes(): number
-        for number, (_, (mask,)) in enumerate(plain.as_numpy_iterator())
-    }
+    plain = enumerate(plain.as_numpy_iterator())
+    masks = {mask.tobytes(): number for number, (_, (mask,)) in plain}
 
-    # These arguments and no other: what they do is looked at here.
-    def fit(
-        model,
-        data,
-        *,
-        epochs,
-        callbacks=(),
-        initial_epoch=0,
-        validation_data=None,
-        shuffle=True,
-        verbose="auto",
-    ):
+    def fit(model, data, *, epochs, callbacks=(), **others):
+        # These and no more: what another argument does would have to be looked at.
+        known = {"initial_epoch", "validation_data", "shuffle", "verbose"}
+        assert others.keys() <= known, others.keys() - known
         passes = []
         for epoch in range(2):
             for callback in callbacks:
@@ -304,7 +263,7 @@ def watching(folder: str, task: str) -> Iterator[list[dict[str, str]]]:
 
 
 @contextlib.contextmanager
-def made_data() -> Iterator[str]:
+def data() -> Iterator[str]:
     """Give the path of a made folder, and keep its prepared copy out of the cache."""
     with (
         tempfile.TemporaryDirectory() as home,
@@ -325,43 +284,6 @@ def logits(model: keras.Model) -> dict[str, str]:
         f"{name} logits": words(float(x) for p in places for x in array(maps[0])[p])
         for name, maps in found.items()
     }
-
-
-# The tables: what the recipe does
-
-
-def probe(table: dict) -> dict[str, str]:
-    """Run `tools.recipe` with a table's settings on made photos, up to each `fit`."""
-    found = {}
-    gpu = not table["device"].startswith("CPU")
-    with (
-        made_data() as folder,
-        tempfile.TemporaryDirectory() as home,
-        mock.patch.object(environment, "on_gpu", lambda: gpu),
-        watching(folder, table["task"]) as seen,
-    ):
-        arguments = argparse.Namespace(
-            dataset=folder,
-            task=table["task"],
-            image_size=SIZE,
-            batch_size=table["batch_size"],
-            epochs=table["epochs"],
-            frozen=isinstance(table["recipe"], str),
-        )
-        models = recipe.stages(recipe.Run(arguments, 3, pathlib.Path(home)))
-        for stage, part in zip(models, seen, strict=True):
-            found |= {f"{stage} {name}": value for name, value in part.items()}
-            found |= logits(models[stage])
-        at_once = fcn.build("at_once", 3, **recipe.SLIM)
-        fill(at_once)
-        found |= {f"at_once {key}": value for key, value in logits(at_once).items()}
-        keras.config.set_dtype_policy(table["precision"])
-        mixed = fcn.build("at_once", 3, **recipe.SLIM).layers
-        found["types"] = words(f"{one.name} {one.compute_dtype}" for one in mixed)
-        keras.config.set_dtype_policy("float32")
-    if table["dataset"] == "synthetic_pets":
-        found["pictures inputs"] = pictures("trainval")
-    return found
 
 
 def pictures(split: str) -> str:
@@ -385,128 +307,9 @@ def colours() -> keras.Model:
 
 def flat(value, name: str = "") -> dict[str, str]:
     """Return every number of a nested result, by the path to it."""
-    if isinstance(value, list | tuple) and not any(isinstance(v, dict) for v in value):
-        return {f"{name}scores": words(value)}
-    if isinstance(value, list | tuple):
-        value = dict(enumerate(value))
-    if isinstance(value, dict):
-        parts = [flat(inner, f"{name}{key} ") for key, inner in value.items()]
+    values = value if isinstance(value, list | tuple | dict) else [value]
+    if isinstance(values, dict) or any(isinstance(v, dict) for v in values):
+        pairs = values.items() if isinstance(values, dict) else enumerate(values)
+        parts = [flat(inner, f"{name}{key} ") for key, inner in pairs]
         return {key: line for part in parts for key, line in part.items()}
-    return {f"{name}scores": words([value])}
-
-
-# The module whose function `probe` looks at what a result says.
-PROBES = {
-    "synthetic_pets_trimap": "tools.probe",
-    "oxford-pets-sample_trimap": "tools.probe",
-    "oxford-pets-sample_species": "tools.probe",
-    "evaluation_trimap": "tools.evaluate",
-    "evaluation_species": "tools.evaluate",
-    "ceilings": "tools.ceilings",
-    "scale": "benchmarks.scale",
-    "export": "tools.export",
-    "cat_or_dog": "tools.cross_validate",
-    "judge_synthetic": "tools.judge_synthetic",
-}
-# What is a time or a size in memory: true of one machine on one day.
-MEASURED = {
-    *("fresh_clone", "inference", "input_pipeline", "large_photo", "memory"),
-    *("notebooks", "sliding_window", "train_step", "upsampling"),
-}
-
-
-# Comparing
-
-
-def differs(part: str, old: str, new: str) -> str | None:
-    """Say where two lines of a part differ by more than its tolerance, or return None.
-
-    Args:
-        part: its last word is a key of `TOLERANCES`, or its numbers must be equal.
-        old: as recorded.
-        new: as it is now.
-    """
-    relative, absolute = TOLERANCES.get(part.split()[-1], (0, 0))
-    before, now = old.split(), new.split()
-    if len(before) != len(now):
-        return f"{part}: {len(now)} values, {len(before)} are recorded"
-    for place, (one, other) in enumerate(zip(before, now, strict=True)):
-        if one == other:
-            continue
-        try:
-            close = math.isclose(
-                float(one), float(other), rel_tol=relative, abs_tol=absolute
-            )
-        except ValueError:
-            close = False
-        if not close:
-            return f"{part}: value {place + 1} is {other}, recorded is {one}"
-    return None
-
-
-def differences(old: dict[str, str], new: dict[str, str]) -> list[str]:
-    """Return a sentence for each part of two probes that differs."""
-    found = [f"{part} is not recorded" for part in new if part not in old]
-    found += [f"{part} is gone" for part in old if part not in new]
-    both = ((part, old[part], new[part]) for part in new if part in old)
-    return found + [said for triple in both if (said := differs(*triple))]
-
-
-def of(name: str, table: dict) -> dict[str, str]:
-    """Return what the code behind a result does now, in float32 under any policy.
-
-    Args:
-        name: of the result; a name that is not known is a table of the recipe.
-        table: what the result holds, its settings at least.
-    """
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
-        return importlib.import_module(PROBES.get(name, "tools.probe")).probe(table)
-    finally:
-        keras.config.set_dtype_policy(policy)
-
-
-def stale(name: str) -> list[str]:
-    """Say what the code behind a result does otherwise than when it was made."""
-    table = environment.results(name)
-    return differences(table.get("probe", {}), of(name, table))
-
-
-def without_probe() -> list[str]:
-    """Name the files in `results/` that should keep a probe and do not."""
-    names = {path.stem for path in (environment.ROOT / "results").glob("*.json")}
-    kept = {name for name in names if environment.results(name).get("probe")}
-    return sorted((names | set(PROBES)) - kept - MEASURED)
-
-
-def record(name: str) -> list[str]:
-    """Add the parts a result lacks; return what else differs, and then add nothing."""
-    table = environment.results(name)
-    old, new = table.get("probe", {}), of(name, table)
-    if other := differences(old, {part: new[part] for part in new if part in old}):
-        return other
-    path = environment.ROOT / "results" / f"{name}.json"
-    environment.write_json(path, table | {"probe": new | old})
-    return []
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Compare code with results/.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="all, unless given")
-    parser.add_argument("--record", action="store_true", help="add what is missing")
-    arguments = parser.parse_args()
-    if unknown := set(arguments.names) - set(PROBES):
-        parser.error(f"{min(unknown)} has no probe; there are {', '.join(PROBES)}.")
-    status = 0
-    for name in arguments.names or PROBES:
-        found = record(name) if arguments.record else stale(name)
-        print(f"{name}: {'differs' if found else 'holds'}", flush=True)
-        for sentence in found:
-            print(f"  {sentence}")
-            status = 1
-    return status
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return {f"{name}scores": words(values)}
