@@ -312,7 +312,7 @@ TWO = config_of([2222, 2223], 1)
         (None, {"seed": -1}, "Seed must be"),
         (None, {"dataset": "nowhere"}, "unknown data set"),
         (None, {"fc_units": 0}, "at least 1 unit"),
-        (None, {"weights": "nonsense"}, "'nonsense' are unknown"),
+        (None, {"weights": "nonsense"}, "'nonsense' is unknown"),
     ],
 )
 def test_what_cannot_work_is_refused(

@@ -38,8 +38,7 @@ SETUP = """\
 # Setup, the same in every notebook: find the repository (on Colab, fetch it once).
 import os, pathlib, subprocess, sys, time
 STARTED = time.perf_counter()
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # no start-up chatter
-os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever keras.json says
+os.environ |= {{"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}}
 here = pathlib.Path.cwd()
 folders = [here, *here.parents, here / "{name}"]
 root = next((f for f in folders if (f / "utils" / "environment.py").is_file()), None)
