@@ -58,6 +58,7 @@ def crop(
     Returns:
         Images (B, H, W, 3) float32 and masks (B, H, W) of the masks' own type.
     """
+    images, masks = np.asarray(images), np.asarray(masks)
     photos = np.full(images.shape, FILL, np.float32)
     ids = np.full_like(masks, VOID)
     for number, (y1, x1, y2, x2) in enumerate(boxes):

@@ -354,7 +354,7 @@ varied, varied_masks = batching.augment(*repeated, draws)  # (6, H, W, 3), (6, H
 figure, axes = plots.grid(2, 6, size=1.5)
 for column in range(6):
     axes[0, column].imshow(plots.photo(varied[column]))
-    ids = varied_masks[column].numpy()
+    ids = varied_masks[column]
     axes[1, column].imshow(plots.colored(ids, pets.CLASS_NAMES["trimap"]))
 plots.show(figure, "Six variants of one photo above, their masks below", photo=True)
 

@@ -325,8 +325,8 @@ plots.picture(
 history["16s"] = train_network(fcn16s, train, held_out, EPOCHS, frozen=not ON_GPU)
 fcn8s = fcn.grow(fcn16s)
 history["8s"] = train_network(fcn8s, train, held_out, EPOCHS, frozen=not ON_GPU)
-networks = {"32s": fcn32s, "16s": fcn16s, "8s": fcn8s}
-for name in networks:
+by_variant = {"32s": fcn32s, "16s": fcn16s, "8s": fcn8s}
+for name in by_variant:
     print(f"{name:3} validation mean IoU {history[name]['val_mean_iou'][-1]:.3f}")
 for name in ("score_pool4", "score_pool3"):
     print(f"{name}: {fcn8s.get_layer(name).count_params():,} weights")
@@ -354,7 +354,7 @@ plots.show(figure, "Three stages: at each new skip the loss drops by a step")
 # %%
 masks_by = {
     f"FCN-{name}": model(images, training=False).numpy().argmax(-1)
-    for name, model in networks.items()
+    for name, model in by_variant.items()
 }  # (B, H, W) each
 figure = plots.compare(
     images[:3], masks[:3], {k: v[:3] for k, v in masks_by.items()}, NAMES
@@ -464,7 +464,7 @@ all_masks = np.concatenate([mask for _, mask in validation])  # (N, H, W)
 distance = np.stack([metrics.outline_distance(mask) for mask in all_masks])
 ranges = list(itertools.pairwise((1, 2, 4, 8, 16, 32, 64)))
 wrong_by = {}
-for name, model in networks.items():
+for name, model in by_variant.items():
     predicted = np.concatenate(
         [np.argmax(model(batch, training=False), -1) for batch, _ in validation]
     )  # (N, H, W)

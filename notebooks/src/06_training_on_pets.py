@@ -503,11 +503,11 @@ def watchers(stage, network):
 
 
 # %%
-history, networks = {}, {}
+history, by_variant = {}, {}
 keras.utils.set_random_seed(SEED)
 network = fcn.build("32s", len(NAMES), **OPTIONS)
 for stage, epochs in zip(("32s", "16s", "8s"), EPOCHS, strict=True):
-    network = fcn.grow(network) if networks else network
+    network = fcn.grow(network) if by_variant else network
     history[stage] = training.fit(
         trainable(network),
         examples,
@@ -517,7 +517,7 @@ for stage, epochs in zip(("32s", "16s", "8s"), EPOCHS, strict=True):
         callbacks=watchers(stage, network),
         verbose=0,
     )
-    networks[stage] = fcn.clone(network)
+    by_variant[stage] = fcn.clone(network)
     best = max(history[stage]["val_mean_iou"])
     print(f"{stage:3} best validation mean IoU {best:.3f}")
 
@@ -540,7 +540,7 @@ plots.show(figure, "Loss falls and mean IoU rises by a step with each of three s
 # %% tags=["result"]
 predicted = {
     f"FCN-{stage}": network.predict(images[:4], verbose=0).argmax(-1)
-    for stage, network in networks.items()
+    for stage, network in by_variant.items()
 }  # (B, H, W) each
 figure = plots.compare(images[:4], masks[:4], predicted, NAMES)
 plots.show(

@@ -135,7 +135,7 @@ for name, value in paper_metrics(confusion).items():
 # backbone, at a size a laptop can bear.
 
 # %%
-networks = {
+by_variant = {
     name: networks.trained_fcn(name, DATASET, image_size=IMAGE_SIZE, seed=SEED)
     for name in ("32s", "16s", "8s")
 }
@@ -143,7 +143,7 @@ test = pets.load(DATASET, "test", image_size=IMAGE_SIZE)
 masks = np.concatenate([mask for _, mask in test])  # (N, H, W)
 logits = {
     name: np.concatenate([model(x, training=False) for x, _ in test])
-    for name, model in networks.items()
+    for name, model in by_variant.items()
 }  # (N, H, W, C) each
 predicted = {name: scores.argmax(-1) for name, scores in logits.items()}  # (N, H, W)
 
@@ -258,7 +258,7 @@ print(f"from {min(averages):.3f} to {max(averages):.3f}; data set {data_set:.3f}
 
 # %%
 examples = list(pets.load_examples(DATASET, "test").take(40))
-for name, model in networks.items():
+for name, model in by_variant.items():
     total = sum(
         confusion_matrix(
             one["mask"],
@@ -447,7 +447,7 @@ for width in (1, 2, 4, 8, 16):
     band = np.stack([boundary_band(mask, width) for mask in masks])  # (N, H, W)
     row = [
         float(metrics.scores(confusion_matrix(band, predicted[n], 3))["mean_iou"])
-        for n in networks
+        for n in by_variant
     ]
     share = np.mean(band != pets.VOID)
     print(f"within {width:2} px", *(f"{value:.3f}" for value in row), f"{share:5.0%}")

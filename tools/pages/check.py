@@ -99,6 +99,17 @@ def cells(notebook) -> Iterator[str]:
         yield f"median cell of {statistics.median(lengths):.0f} lines, not 3 to 9"
 
 
+def names(notebook) -> Iterator[str]:
+    """No variable takes the name of what the page has imported."""
+    nodes = [n for cell in code(notebook) for n in ast.walk(ast.parse(cell.source))]
+    imports = [n for n in nodes if isinstance(n, ast.Import | ast.ImportFrom)]
+    known = {one.asname or one.name for node in imports for one in node.names}
+    for node in nodes:
+        stored = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        if stored and node.id in known:
+            yield f"the variable {node.id} hides an import"
+
+
 def outputs(notebook) -> Iterator[str]:
     """Executed in one go, no error, no chatter, alt text on every picture."""
     if not build.executed(notebook):
@@ -147,7 +158,7 @@ def anchors(file: pathlib.Path) -> set[str]:
 def problems(path: pathlib.Path) -> list[str]:
     """Return everything that is wrong with one committed notebook."""
     notebook = nbformat.read(path, as_version=4)
-    checks = (structure, cells, outputs, links)
+    checks = (structure, cells, names, outputs, links)
     found = [sentence for check in checks for sentence in check(notebook)]
     if (size := path.stat().st_size) > LARGEST:
         found.append(f"{size / 1e6:.1f} MB, more than 1 MB")
