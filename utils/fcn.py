@@ -186,7 +186,7 @@ def grow(model: keras.Model) -> keras.Model:
     """
     coarse = variant_of(model)
     if coarse not in FINER:
-        raise ValueError(f"There is none finer than {model.name!r}; grow a 32s or 16s.")
+        raise ValueError(f"Nothing is finer than {model.name!r}; grow a 32s or a 16s.")
     copy = clone(model)
     learned = copy.get_layer(f"up{coarse[:-1]}").learned
     finer, last, source, skip, stride = FINER[coarse]
