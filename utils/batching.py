@@ -201,6 +201,29 @@ def plan_of(dataset) -> Plan | None:
     return getattr(dataset, "plan", None) or _PLANS.get(dataset)
 
 
+def check_pairs(images: np.ndarray, masks: np.ndarray) -> None:
+    """Refuse what is no pair of images (N, H, W, 3) of 0..255 and masks (N, H, W).
+
+    Raises:
+        ValueError: shapes that do not fit, ids that are no integers, images of 0..1.
+    """
+    shapes = images.shape, masks.shape
+    if len(shapes[0]) != 4 or shapes[0][3] != 3 or shapes[0][:3] != shapes[1]:
+        raise ValueError(
+            f"Images of shape {shapes[0]} and masks of shape {shapes[1]} do not fit; "
+            "give as many masks as images, (N, H, W, 3) and (N, H, W)."
+        )
+    if not np.issubdtype(masks.dtype, np.integer):
+        raise ValueError(
+            f"The masks are {masks.dtype}; give class ids as whole numbers."
+        )
+    if images.size and 0 < images.max() <= 1:
+        raise ValueError(
+            "The images lie within 0..1, but the networks here take 0..255; multiply "
+            "them by 255."
+        )
+
+
 class Batches(keras.utils.PyDataset):
     """Arrays as batches for `training.fit` and `keras.Model.fit`, on any backend.
 
@@ -230,21 +253,7 @@ class Batches(keras.utils.PyDataset):
     ):
         super().__init__()
         self.images, self.masks = np.asarray(images), np.asarray(masks)
-        shapes = self.images.shape, self.masks.shape
-        if len(shapes[0]) != 4 or shapes[0][3] != 3 or shapes[0][:3] != shapes[1]:
-            raise ValueError(
-                f"Images of shape {shapes[0]} and masks of shape {shapes[1]} do not "
-                "fit; give as many masks as images, (N, H, W, 3) and (N, H, W)."
-            )
-        if not np.issubdtype(self.masks.dtype, np.integer):
-            raise ValueError(
-                f"The masks are {self.masks.dtype}; give class ids as whole numbers."
-            )
-        if self.images.size and self.images.max() <= 1:
-            raise ValueError(
-                "The images lie within 0..1, but the networks here take 0..255; "
-                "multiply them by 255."
-            )
+        check_pairs(self.images, self.masks)
         names = [f"photo {n}" for n in range(len(images))] if names is None else names
         self.plan = Plan(names, batch_size, shuffle, augment, seed)
 
