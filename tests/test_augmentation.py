@@ -24,11 +24,17 @@ def coordinates(count):
     return np.stack([images] * count), np.stack([y] * count), np.stack([x] * count)
 
 
+def crop(images, masks, numbers):
+    boxes = batching.windows(numbers[:, :4])
+    cut = map(batching.crop, np.float32(images), masks, boxes)
+    return map(np.stack, zip(*cut, strict=True))
+
+
 @pytest.mark.parametrize("axis", [0, 1])
 def test_photo_and_mask_are_read_at_the_same_places(axis):
     """Where the photo shows its own coordinate, the mask holds it, rounded."""
     images, *masks = coordinates(64)
-    found, cut = batching.crop(images, masks[axis], batching.windows(draws(64)[:, :4]))
+    found, cut = crop(images, masks[axis], draws(64))
     known = cut != batching.VOID
     assert 0.5 < known.mean() < 1
     off = np.abs(found[..., axis] - cut)[known]
@@ -39,9 +45,7 @@ def test_windows_against_numpy():
     """Each pixel comes from where a loop over flip, zoom and place says."""
     images, _, _ = coordinates(20)
     numbers = draws(20, seed=5)
-    found, cut = batching.crop(
-        images, np.ones((20, SIZE, SIZE), np.uint8), batching.windows(numbers[:, :4])
-    )
+    found, cut = crop(images, np.ones((20, SIZE, SIZE), np.uint8), numbers)
     steps = np.arange(SIZE) / (SIZE - 1)
     for photo, mask, (flip, zoom, y, x) in zip(
         found, cut, numbers[:, :4].astype(float), strict=True
@@ -81,8 +85,8 @@ def test_light_against_numpy():
     numbers = draws(8, seed=2)
     for photo, brighter, spread, row in zip(
         images,
-        batching.brightness(images, numbers[:, 4]),
-        batching.contrast(images, numbers[:, 5]),
+        map(batching.brightness, images, numbers[:, 4]),
+        map(batching.contrast, images, numbers[:, 5]),
         numbers.astype(float),
         strict=True,
     ):
@@ -150,3 +154,23 @@ def test_a_photo_that_shows_its_mask_still_shows_it_in_the_batches(
     # At edges bilinear colours lie between the neighbours, nearest takes the closer.
     assert np.abs(images - expected[..., None])[~void].max() <= 40
     assert (np.abs(images - expected[..., None]).max(-1) < 11)[~void].mean() > 0.97
+
+
+def test_the_same_as_tensorflow_s_crop_and_resize():
+    images = np.stack([official_folder.photo(n, SIZE, SIZE) for n in range(32)])
+    masks = np.stack([official_folder.trimap(n, SIZE, SIZE) for n in range(32)])
+    numbers = draws(32, seed=3)
+    numbers[:, 4:] = 0.5  # no other light
+    found, cut = batching.augment(images, masks, numbers)
+    boxes = np.float32(batching.windows(numbers[:, :4]))
+    size, which = (SIZE, SIZE), np.arange(32)
+    expected = tf.image.crop_and_resize(
+        images, boxes, which, size, "bilinear", batching.FILL
+    )
+    ids = tf.image.crop_and_resize(
+        masks[..., None], boxes, which, size, "nearest", batching.VOID
+    )
+    # TensorFlow's own float32 puts a line of pixels outside that lies on the frame.
+    same = np.abs(found - expected.numpy()).max(-1) < 0.02
+    inside = same & (cut == ids.numpy()[..., 0])
+    assert inside.mean() > 0.999

@@ -148,10 +148,14 @@ def test_arrays_are_seen_once_an_epoch_in_an_order_of_seed_and_epoch():
     ],
 )
 def test_arrays_that_do_not_fit_are_refused_in_a_sentence(change, sentence):
-    model = fcn.build("32s", 3, **SLIM)
-    with pytest.raises(ValueError, match=sentence) as caught:
-        training.fit(model, change(*arrays()), epochs=1, verbose=0)
-    assert "\n" not in str(caught.value)
+    model, changed = fcn.build("32s", 3, **SLIM), change(*arrays())
+    forms = [changed]
+    if len(changed[0]) == len(changed[1]):
+        forms.append(tf.data.Dataset.from_tensors(changed))
+    for data in forms:
+        with pytest.raises(ValueError, match=sentence) as caught:
+            training.fit(model, data, epochs=1, verbose=0)
+        assert "\n" not in str(caught.value)
 
 
 # Optimiser, freezing

@@ -121,7 +121,7 @@ def mean_iou(masks: np.ndarray, ids: np.ndarray, num_classes: int) -> float:
 
 
 def probe(table: dict) -> dict[str, str]:
-    """Look at what needs no other package, as `tools.results.probe` asks: photos and scores."""
+    """Look at what needs no other package: photos and scores."""
     with made.data() as folder:
         one_by_one = pets.load(folder, "trainval", image_size=64, batch_size=1)
         chosen = [image for image, _ in spread(one_by_one, 7)]

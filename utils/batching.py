@@ -43,76 +43,72 @@ def windows(draws: np.ndarray) -> np.ndarray:
 
 
 def crop(
-    images: np.ndarray, masks: np.ndarray, boxes: np.ndarray
+    image: np.ndarray, mask: np.ndarray, box: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cut the windows out of photos and masks and bring them back to full size.
+    """Cut a window out of a photo and its mask and bring it back to full size.
 
-    Photos are read between pixels (bilinear), masks at the nearest one, both at the
-    same places. Outside the photo the image is `FILL` and the mask `VOID`.
+    The photo is read between pixels (bilinear), the mask at the nearest one, both at
+    the same places. Outside the photo the image is `FILL` and the mask `VOID`.
 
     Args:
-        images: (B, H, W, 3) of any number type, 0..255.
-        masks: (B, H, W) of any integer type.
-        boxes: (B, 4) as `windows` returns them.
+        image: (H, W, 3) float32, 0..255.
+        mask: (H, W) of any integer type.
+        box: (4,), a row of `windows`.
 
     Returns:
-        Images (B, H, W, 3) float32 and masks (B, H, W) of the masks' own type.
+        Image (H, W, 3) float32 and mask (H, W) of the mask's own type.
     """
-    images, masks = np.asarray(images), np.asarray(masks)
-    photos = np.full(images.shape, FILL, np.float32)
-    ids = np.full_like(masks, VOID)
-    for number, (y1, x1, y2, x2) in enumerate(boxes):
-        image, mask, inside = np.float32(images[number]), masks[number], []
-        for axis, (start, end) in enumerate([(y1, y2), (x1, x2)]):
-            size = mask.shape[axis]
-            # Rounded: what is computed to lie a trace outside the frame is on it.
-            places = np.round(np.linspace(start, end, size) * (size - 1), 6)
-            known = (places >= 0) & (places <= size - 1)
-            inside.append(known)
-            image = _between(image, places[known], axis)
-            mask = mask.take(np.int64(places[known] + 0.5), axis)
-        where = np.ix_(*inside)
-        photos[number][where], ids[number][where] = image, mask
-    return photos, ids
+    photo, ids = np.full(image.shape, FILL, np.float32), np.full_like(mask, VOID)
+    y1, x1, y2, x2 = box
+    inside = []
+    for axis, (start, end) in enumerate([(y1, y2), (x1, x2)]):
+        size = mask.shape[axis]
+        # Rounded: what is computed to lie a trace outside the frame is on it.
+        places = np.round(np.linspace(start, end, size) * (size - 1), 6)
+        known = np.flatnonzero((places >= 0) & (places <= size - 1))
+        inside.append(slice(known[0], known[-1] + 1))
+        places = places[inside[-1]]
+        image = _between(image, places, axis)
+        mask = mask.take(np.int64(places + 0.5), axis, mode="clip")
+    photo[tuple(inside)], ids[tuple(inside)] = image, mask
+    return photo, ids
 
 
 def _between(image: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
     """Read an image (H, W, 3) at places between its rows (axis 0) or columns (1)."""
     low = np.int64(places)
-    high = np.minimum(low + 1, image.shape[axis] - 1)
     share = np.float32(places - low)
     share = share[:, None, None] if axis == 0 else share[:, None]
-    near = image.take(low, axis)
-    return near + share * (image.take(high, axis) - near)
+    near = image.take(low, axis, mode="clip")
+    far = image.take(low + 1, axis, mode="clip")
+    return near + share * (far - near)
 
 
-def brightness(images: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Add up to `MAX_BRIGHTNESS` grey levels to each photo, or take them away.
-
-    Args:
-        images: (B, H, W, 3) float32, 0..255.
-        draws: (B,) floats in [0, 1); 0.5 changes nothing.
-
-    Returns:
-        (B, H, W, 3) float32, kept within 0..255.
-    """
-    shift = np.float32(MAX_BRIGHTNESS * (2 * draws - 1))
-    return np.clip(images + shift[:, None, None, None], 0, 255)
-
-
-def contrast(images: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Spread each photo's values about their mean by 1 plus or minus `MAX_CONTRAST`.
+def brightness(image: np.ndarray, draw: float) -> np.ndarray:
+    """Add up to `MAX_BRIGHTNESS` grey levels to a photo, or take them away.
 
     Args:
-        images: (B, H, W, 3) float32, 0..255.
-        draws: (B,) floats in [0, 1); 0.5 changes nothing.
+        image: float32, any shape, 0..255.
+        draw: in [0, 1); 0.5 changes nothing.
 
     Returns:
-        (B, H, W, 3) float32, kept within 0..255.
+        Float32 of the same shape, kept within 0..255.
     """
-    factor = np.float32(1 + MAX_CONTRAST * (2 * draws - 1))[:, None, None, None]
-    mean = images.reshape(len(images), -1).mean(1)[:, None, None, None]
-    return np.clip(mean + factor * (images - mean), 0, 255)
+    return np.clip(image + np.float32(MAX_BRIGHTNESS * (2 * draw - 1)), 0, 255)
+
+
+def contrast(image: np.ndarray, draw: float) -> np.ndarray:
+    """Spread a photo's values about their mean by 1 plus or minus `MAX_CONTRAST`.
+
+    Args:
+        image: float32, any shape, 0..255.
+        draw: in [0, 1); 0.5 changes nothing.
+
+    Returns:
+        Float32 of the same shape, kept within 0..255.
+    """
+    factor, mean = np.float32(1 + MAX_CONTRAST * (2 * draw - 1)), image.mean()
+    return np.clip(mean + factor * (image - mean), 0, 255)
 
 
 def augment(
@@ -131,8 +127,13 @@ def augment(
         Images (B, H, W, 3) float32, 0..255, and masks (B, H, W) of the masks' own type,
         `VOID` where nothing is known.
     """
-    images = contrast(brightness(np.float32(images), draws[:, 4]), draws[:, 5])
-    return crop(images, masks, windows(draws[:, :4]))
+    images, masks = np.asarray(images), np.asarray(masks)
+    photos, ids = np.empty(images.shape, np.float32), np.empty_like(masks)
+    # Photo by photo: one at a time stays in a processor's cache.
+    for n, box in enumerate(windows(draws[:, :4])):
+        image = brightness(np.float32(images[n]), draws[n, 4])
+        photos[n], ids[n] = crop(contrast(image, draws[n, 5]), masks[n], box)
+    return photos, ids
 
 
 class Plan:
@@ -202,6 +203,29 @@ def plan_of(dataset) -> Plan | None:
     return getattr(dataset, "plan", None) or _PLANS.get(dataset)
 
 
+def check_pairs(images: np.ndarray, masks: np.ndarray) -> None:
+    """Refuse what is no pair of images (N, H, W, 3) of 0..255 and masks (N, H, W).
+
+    Raises:
+        ValueError: shapes that do not fit, ids that are no integers, images of 0..1.
+    """
+    shapes = images.shape, masks.shape
+    if len(shapes[0]) != 4 or shapes[0][3] != 3 or shapes[0][:3] != shapes[1]:
+        raise ValueError(
+            f"Images of shape {shapes[0]} and masks of shape {shapes[1]} do not fit; "
+            "give as many masks as images, (N, H, W, 3) and (N, H, W)."
+        )
+    if not np.issubdtype(masks.dtype, np.integer):
+        raise ValueError(
+            f"The masks are {masks.dtype}; give class ids as whole numbers."
+        )
+    if images.size and 0 < images.max() <= 1:
+        raise ValueError(
+            "The images lie within 0..1, but the networks here take 0..255; multiply "
+            "them by 255."
+        )
+
+
 class Batches(keras.utils.PyDataset):
     """Arrays as batches for `training.fit` and `keras.Model.fit`, on any backend.
 
@@ -231,21 +255,7 @@ class Batches(keras.utils.PyDataset):
     ):
         super().__init__()
         self.images, self.masks = np.asarray(images), np.asarray(masks)
-        shapes = self.images.shape, self.masks.shape
-        if len(shapes[0]) != 4 or shapes[0][3] != 3 or shapes[0][:3] != shapes[1]:
-            raise ValueError(
-                f"Images of shape {shapes[0]} and masks of shape {shapes[1]} do not "
-                "fit; give as many masks as images, (N, H, W, 3) and (N, H, W)."
-            )
-        if not np.issubdtype(self.masks.dtype, np.integer):
-            raise ValueError(
-                f"The masks are {self.masks.dtype}; give class ids as whole numbers."
-            )
-        if self.images.size and self.images.max() <= 1:
-            raise ValueError(
-                "The images lie within 0..1, but the networks here take 0..255; "
-                "multiply them by 255."
-            )
+        check_pairs(self.images, self.masks)
         names = [f"photo {n}" for n in range(len(images))] if names is None else names
         self.plan = Plan(names, batch_size, shuffle, augment, seed)
 

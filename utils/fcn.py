@@ -1,12 +1,21 @@
-"""FCN-32s, FCN-16s and FCN-8s on VGG16: any image size in, logits of that size out."""
+"""FCN-32s, FCN-16s and FCN-8s on VGG16: any image size in, logits of that size out.
+
+After Long, Shelhamer, Darrell: Fully convolutional networks for semantic segmentation.
+"""
 
 import keras
 from keras import layers, ops
 
 from utils import imagenet, surgery, vgg16
 
+CURE = 'build with weights="imagenet_convolutions" to train new ones.'
 VARIANTS = ("32s", "16s", "8s", "at_once")
-FINER = {"32s": "16s", "16s": "8s"}
+# The next finer variant: its name, the layer it builds on, that layer's source, its own
+# skip, its stride.
+FINER = {
+    "32s": ("16s", "score_fc7", "fc7", "pool4", 16),
+    "16s": ("8s", "fused_pool4", "pool4", "pool3", 8),
+}
 
 
 @keras.saving.register_keras_serializable(package="learn_fcn")
@@ -62,13 +71,9 @@ class PadEdges(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="learn_fcn")
 class Upsampling(layers.Conv2DTranspose):
-    """A transposed convolution that knows whether its kernel was built to be learned.
+    """A transposed convolution that knows whether its kernel is meant to be learned.
 
     `trainable` does not tell: a learned one may be frozen for a while.
-
-    Args:
-        learned: whether the kernel is trained.
-        kwargs: as for `keras.layers.Conv2DTranspose`.
     """
 
     def __init__(self, *, learned: bool, **kwargs):
@@ -110,17 +115,15 @@ def build(
     """Build a fully convolutional network on VGG16.
 
     Args:
-        variant: `32s`, `16s` or `8s` for one output named so, or `at_once` for the dict
-            of all three.
+        variant: `32s`, `16s` or `8s`, or `at_once` for a dict of all three outputs.
         num_classes: number of logits per pixel, at least 2.
         fc_units: width of fc6 and fc7.
         fc_kernel: side of fc6's kernel, 'same' padded; odd.
         batch_norm: whether the backbone's convolutions are batch-normalised.
         upsampling: `bilinear` (fixed), or `learned`, which starts bilinear.
         dropout: rate after fc6 and fc7 while training.
-        weights: `imagenet` for backbone, fc6 and fc7 (needs fc_units=4096, fc_kernel=7
-            and Keras's file); `imagenet_convolutions` for the backbone under new fc6
-            and fc7; None for random weights everywhere.
+        weights: `imagenet` for backbone, fc6 and fc7 (as large as published);
+            `imagenet_convolutions` for the backbone alone; None for random ones.
 
     Returns:
         A functional model: images (B, H, W, 3), RGB 0..255, of any size from 1 pixel,
@@ -130,8 +133,7 @@ def build(
         ValueError: for an argument out of range, and when fc6 and fc7 cannot be filled.
         OSError: when the weights cannot be fetched.
 
-    Source: Long, Shelhamer, Darrell: Fully convolutional networks for semantic
-    segmentation, CVPR 2015, sections 3 and 4.
+    Source: Long, Shelhamer, Darrell, CVPR 2015, sections 3 and 4.
     """
     _check(variant, num_classes, fc_units, fc_kernel, upsampling, weights)
     image = keras.Input((None, None, 3), name="image")
@@ -143,8 +145,7 @@ def build(
         loaded = vgg16.load_imagenet_weights(keras.Model(image, features))
         if {"fc6", "fc7"} & set(loaded.unfilled):
             raise ValueError(
-                f"The weights from {loaded.origin} have none for fc6 and fc7; build "
-                'with weights="imagenet_convolutions" to train new ones.'
+                f"The weights from {loaded.origin} have none for fc6 and fc7; {CURE}"
             )
     else:
         if weights == "imagenet_convolutions":
@@ -168,9 +169,9 @@ def build(
 def grow(model: keras.Model) -> keras.Model:
     """Return the next finer variant, starting where this one stands.
 
-    Every weight is copied, none shared; the new skip scores zero, so the new network is
-    the old one's scores pushed through the finer chain of upsamplings. The skip is
-    scaled by its features' spread under the weights as they are now.
+    Every weight is copied, none shared. The new skip scores zero, so at first the new
+    network enlarges the old one's scores. The skip is scaled by its features' spread
+    under the weights as they are now.
 
     Args:
         model: a 32s or 16s made by `build` or `grow`; left as it is.
@@ -181,24 +182,17 @@ def grow(model: keras.Model) -> keras.Model:
     Raises:
         ValueError: when there is no finer variant.
 
-    Source: Long, Shelhamer, Darrell: Fully convolutional networks for semantic
-    segmentation, CVPR 2015, section 4.2.
+    Source: Long, Shelhamer, Darrell, CVPR 2015, section 4.2.
     """
     coarse = variant_of(model)
     if coarse not in FINER:
-        raise ValueError(
-            f"There is no finer variant than {model.name!r}; grow a 32s or a 16s."
-        )
+        raise ValueError(f"Nothing is finer than {model.name!r}; grow a 32s or a 16s.")
     copy = clone(model)
     learned = copy.get_layer(f"up{coarse[:-1]}").learned
-    last, source, skip, stride = {
-        "32s": ("score_fc7", "fc7", "pool4", 16),
-        "16s": ("fused_pool4", "pool4", "pool3", 8),
-    }[coarse]
-    scores = copy.get_layer(last).output
-    scores = _fused(scores, source, copy, skip, learned)
+    finer, last, source, skip, stride = FINER[coarse]
+    scores = _fused(copy.get_layer(last).output, source, copy, skip, learned)
     logits = _to_image(scores, stride, copy.input, learned)
-    return keras.Model(copy.input, logits, name=f"fcn_{FINER[coarse]}")
+    return keras.Model(copy.input, logits, name=f"fcn_{finer}")
 
 
 def clone(model: keras.Model) -> keras.Model:
@@ -210,23 +204,15 @@ def clone(model: keras.Model) -> keras.Model:
 
 
 def variant_of(model: keras.Model) -> str:
-    """Tell which variant a model is, from its layers.
-
-    Raises:
-        ValueError: when `build` or `grow` did not make it.
-    """
+    """Tell which variant of `build` or `grow` a model is; else raise ValueError."""
     names = {layer.name for layer in model.layers}
-    variants = [v for v in ("32s", "16s", "8s") if f"s{v[:-1]}" in names]
+    variants = [v for v in VARIANTS if f"s{v[:-1]}" in names]
     if not variants:
-        raise ValueError(
-            f"The model {model.name!r} is no network of fcn.build; build one first."
-        )
+        raise ValueError(f"The model {model.name!r} is no network of fcn.build.")
     return variants[0] if len(variants) == 1 else "at_once"
 
 
-def upsample(
-    scores: keras.KerasTensor, factor: int, name: str, learned: bool = False
-) -> keras.KerasTensor:
+def upsample(scores, factor: int, name: str, learned: bool = False):
     """Enlarge a map by a transposed convolution that starts as bilinear interpolation.
 
     A 'same' transposed convolution alone fades towards zero at the frame. With the
@@ -241,20 +227,12 @@ def upsample(
     Returns:
         (B, factor * H, factor * W, C), float32.
 
-    Source: Long, Shelhamer, Darrell: Fully convolutional networks for semantic
-    segmentation, CVPR 2015, section 3.3.
+    Source: Long, Shelhamer, Darrell, CVPR 2015, section 3.3.
     """
     kernel = surgery.bilinear_kernel(factor, scores.shape[-1])
-    enlarge = Upsampling(
-        learned=learned,
-        filters=scores.shape[-1],
-        kernel_size=2 * factor,
-        strides=factor,
-        padding="same",
-        use_bias=False,
-        dtype="float32",
-        name=name,
-    )
+    options = {"filters": scores.shape[-1], "kernel_size": 2 * factor, "name": name}
+    options |= {"strides": factor, "padding": "same", "use_bias": False}
+    enlarge = Upsampling(learned=learned, dtype="float32", **options)
     scores = PadEdges(dtype="float32", name=f"{name}_pad")(scores)
     scores = enlarge(scores)  # (B, factor * (H + 2), factor * (W + 2), C)
     enlarge.set_weights([kernel])
@@ -263,8 +241,7 @@ def upsample(
 
 def _fully_connected(pool5, units: int, kernel: int, dropout: float):
     """Apply the classifier's two hidden layers as convolutions: (B, H, W, units)."""
-    options = {"activation": "relu", "kernel_initializer": "he_normal"}
-    x = pool5
+    x, options = pool5, {"activation": "relu", "kernel_initializer": "he_normal"}
     for name, side in (("fc6", kernel), ("fc7", 1)):
         x = layers.Conv2D(units, side, padding="same", name=name, **options)(x)
         x = layers.Dropout(dropout, name=f"{name}_dropout")(x)
@@ -311,17 +288,13 @@ def _check(variant, num_classes, fc_units, fc_kernel, upsampling, weights) -> No
             raise ValueError(f"{name} {value!r} is unknown; take one of {choices}.")
     if num_classes < 2:
         raise ValueError(
-            f"num_classes is {num_classes}; segmentation needs at least 2, the "
-            "background being one."
+            f"num_classes is {num_classes}; segmentation needs at least 2."
         )
     if fc_units < 1 or fc_kernel < 1 or fc_kernel % 2 == 0:
-        raise ValueError(
-            f"fc_units is {fc_units} and fc_kernel {fc_kernel}; take at least 1 unit "
-            "and an odd kernel."
-        )
+        found = f"fc_units is {fc_units} and fc_kernel {fc_kernel}"
+        raise ValueError(f"{found}; take at least 1 unit and an odd kernel.")
     if weights == "imagenet" and (fc_units, fc_kernel) != (4096, 7):
         raise ValueError(
             f"ImageNet's dense weights fill an fc6 of 4096 7x7 filters, not {fc_units} "
-            f"of {fc_kernel}x{fc_kernel}; build with "
-            'weights="imagenet_convolutions" to train new ones.'
+            f"of {fc_kernel}x{fc_kernel}; {CURE}"
         )

@@ -24,8 +24,25 @@ def save_model(model: keras.Model, path: str | os.PathLike) -> None:
 
 
 def load_model(path: str | os.PathLike) -> keras.Model:
-    """Read a `.keras` file in safe mode: no code is taken from it."""
-    return keras.saving.load_model(path, compile=False, safe_mode=True)
+    """Read a network from a `.keras` file in safe mode: no code is taken from it.
+
+    Args:
+        path: a file that `save_model` or `keras.Model.save` wrote.
+
+    Raises:
+        ValueError: when there is no such file, or it cannot be read safely.
+    """
+    path = pathlib.Path(path)
+    if path.suffix != ".keras" or not path.is_file():
+        raise ValueError(f"{path} is not a .keras file; name one that a training left.")
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # whatever a damaged archive makes of Keras
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(
+            f"{path} cannot be read as a Keras network, in safe mode "
+            f"({reason[0][:200]}); take an undamaged file without code in it."
+        ) from error
 
 
 @keras.saving.register_keras_serializable(package="learn_fcn")

@@ -8,6 +8,7 @@ share of each class). All lie upright, whichever way the camera was held.
 """
 
 import argparse
+import itertools
 import os
 import pathlib
 import signal
@@ -25,26 +26,12 @@ from utils import environment, networks, photos, plots, silence
 
 
 def load_network(path: str | os.PathLike) -> keras.Model:
-    """Read a network from a `.keras` file, in safe mode: no code is taken from it.
-
-    Args:
-        path: a file that `networks.save_model` or `keras.Model.save` wrote.
+    """Read a network for segmentation as `networks.load_model` does.
 
     Raises:
-        ValueError: when there is no such file, or it is not a network for
-            segmentation that can be read safely.
+        ValueError: also for a network that does not turn photos into one map of logits.
     """
-    path = pathlib.Path(path)
-    if path.suffix != ".keras" or not path.is_file():
-        raise ValueError(f"{path} is not a .keras file; name one that a training left.")
-    try:
-        model = networks.load_model(path)
-    except Exception as error:  # whatever a damaged archive makes of Keras
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(
-            f"{path} cannot be read as a Keras network, in safe mode "
-            f"({reason[0][:200]}); take an undamaged file without code in it."
-        ) from error
+    model = networks.load_model(path)
     if len(model.outputs) != 1:
         raise ValueError(
             f"{path} has {len(model.outputs)} outputs, one for each map of logits; "
@@ -81,8 +68,7 @@ def predict(
     Args:
         model: a network of `fcn.build`.
         image: (H, W, 3), RGB 0..255.
-        image_size: side of the square in pixels; what the model remembers, unless
-            given.
+        image_size: side of the square in pixels, unless the model knows it.
         size: height and width of the logits; the photo's own, unless given.
 
     Returns:
@@ -108,13 +94,7 @@ def predict(
     return ops.convert_to_numpy(logits)
 
 
-def _check_free(
-    path: pathlib.Path,
-    targets: list[pathlib.Path],
-    force: bool,
-    given: set[pathlib.Path],
-    made_of: dict[str, pathlib.Path],
-) -> None:
+def _check_free(path, targets, force: bool, given: set, made_of: dict) -> None:
     """Refuse a photo where its targets would replace a photo given or another's."""
     if first := made_of.get(path.stem.casefold()):
         raise ValueError(
@@ -132,12 +112,7 @@ def _check_free(
             )
 
 
-def _segment(
-    model: keras.Model,
-    path: pathlib.Path,
-    targets: list[pathlib.Path],
-    max_side: int | None,
-) -> None:
+def _segment(model: keras.Model, path, targets, max_side: int | None) -> None:
     """Write mask, overlay and shares of a photo, each file whole or not at all."""
     known = networks.trained_on(model)
     names = known.class_names
@@ -170,10 +145,8 @@ def _segment(
 
 def _colors(class_names: Sequence[str]) -> list[tuple[int, int, int]]:
     """Return the colours in which masks of these classes are drawn."""
-    others = plots.LINE_COLORS
-    colors = [
-        plots.COLORS.get(n, others[k % len(others)]) for k, n in enumerate(class_names)
-    ]
+    others = itertools.cycle(plots.LINE_COLORS)
+    colors = (plots.COLORS.get(name, next(others)) for name in class_names)
     return [ImageColor.getrgb(color) for color in colors]
 
 
@@ -229,10 +202,9 @@ def _ready(arguments: argparse.Namespace) -> keras.Model:
             f"{arguments.model} does not know the size and the classes it was trained "
             "on; keep them with networks.remember before saving."
         )
-    if len(known.class_names) > 256:
+    if (count := len(known.class_names)) > 256:
         raise ValueError(
-            f"{arguments.model} has {len(known.class_names)} classes, and an indexed "
-            "picture 256 colours; take a network with fewer."
+            f"{arguments.model} has {count} classes, more than a picture has colours."
         )
     return model
 
@@ -255,9 +227,7 @@ def _reason(path: pathlib.Path, error: Exception) -> str:
     signs = ("memoryerror", "resourceexhausted", "out of memory", "t allocate memory")
     if not any(sign in words for sign in signs):
         raise error
-    return (
-        f"{path} needs more memory than there is; make it smaller, or use --max-side."
-    )
+    return f"{path} needs more memory than there is; shrink it, or use --max-side."
 
 
 def _run(arguments: argparse.Namespace, stopped: list) -> int:
@@ -295,19 +265,16 @@ def _run(arguments: argparse.Namespace, stopped: list) -> int:
             refusals.append(f"refused: {_reason(path, error)}")
             tqdm.write(refusals[-1], file=sys.stderr)
     if any(path.is_dir() for path in arguments.photos):
-        told = f"{len(made_of)} written, {len(refusals)} refused, "
-        told += f"{len(passed_over)} passed over"
         listed = ", ".join(passed_over[:5]) + ", ..." * (len(passed_over) > 5)
-        print(f"{told} ({listed})" if passed_over else told)
+        print(
+            f"{len(made_of)} written, {len(refusals)} refused, {len(passed_over)} "
+            f"passed over{f' ({listed})' if listed else ''}"
+        )
     return int(bool(refusals))
 
 
 def main() -> int:
-    """Run the command line; Ctrl-C ends it between two photos, the second one at once.
-
-    An exception in the middle of a photo could come while a temporary file is made or
-    removed, and leave it.
-    """
+    """Run the command line; Ctrl-C ends it between photos, a second one at once."""
     stopped = []
 
     def note(*_):
@@ -318,9 +285,8 @@ def main() -> int:
     try:
         return _run(_parsed(), stopped)
     except KeyboardInterrupt:
-        print(
-            "stopped; what is written is whole, the rest is missing.", file=sys.stderr
-        )
+        words = "stopped; what is written is whole, the rest is missing."
+        print(words, file=sys.stderr)
         return 130
     finally:
         signal.signal(signal.SIGINT, before)

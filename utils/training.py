@@ -12,7 +12,7 @@ from keras import ops
 
 from utils import callbacks as watching
 from utils import environment
-from utils.batching import Batches
+from utils.batching import Batches, check_pairs
 from utils.losses import SegmentationLoss, check_mask
 from utils.metrics import SegmentationMetrics, scores
 
@@ -152,8 +152,8 @@ def fit(
         those of `SegmentationMetrics`, for `at_once` of its `s8`.
 
     Raises:
-        ValueError: for arrays that `Batches` refuses, an id in them (in the first
-            batch of a data set) that is no class, `checkpoints` of another network.
+        ValueError: for arrays, or a first batch, that `batching.check_pairs` refuses
+            or with an id that is no class; for `checkpoints` of another network.
         FloatingPointError: when loss or weights are NaN; it names the batch's files.
         OSError: when a checkpoint cannot be written.
     """
@@ -164,9 +164,10 @@ def fit(
     if isinstance(train, Batches):
         check_mask(train.masks, num_classes)
     else:
-        first = train[0] if hasattr(train, "__getitem__") else next(iter(train))
-        check_mask(ops.convert_to_numpy(first[1]), num_classes)
-
+        inputs, masks = train[0] if hasattr(train, "__getitem__") else next(iter(train))
+        masks = check_mask(ops.convert_to_numpy(masks), num_classes)
+        if not isinstance(inputs, tuple | list):  # not the features of a backbone
+            check_pairs(ops.convert_to_numpy(inputs), masks)
     loss = SegmentationLoss(dice_weight)
     schedule = cosine_schedule(learning_rate, epochs * len(train))
     strategy = getattr(model, "distribute_strategy", None)  # TensorFlow's alone
