@@ -125,7 +125,10 @@ def _batches(
                     fn_output_signature=(tf.uint8, tf.uint8),
                 )
             image, mask = tf.numpy_function(
-                plan.changed, (image, mask, epoch, places), (tf.float32, tf.uint8)
+                plan.changed,
+                (image, mask, epoch, places),
+                (tf.float32, tf.uint8),
+                stateful=False,  # else deterministic runs would do one batch at a time
             )
             image.set_shape((None, image_size, image_size, 3))
             mask.set_shape((None, image_size, image_size))
