@@ -14,7 +14,6 @@ from conftest import ROOT
 
 from tools.results import made, probe, recipe
 from utils import (
-    augment,
     batching,
     environment,
     fcn,
@@ -78,8 +77,8 @@ def adam(**settings):
     return answering(training, "AdamW", lambda kind, *a, **k: kind(*a, **settings, **k))
 
 
-def two_swapped(order, self, epoch):
-    found = order(self, epoch)
+def two_swapped(places, *arguments):
+    found = places(*arguments)
     found[:2] = found[1::-1]
     return found
 
@@ -130,13 +129,13 @@ MUTATIONS = {
         ),
         "32s rates",
     ),
-    "order, two photos": (answering(pets._Passes, "order", two_swapped), "32s order"),
+    "order, two photos": (answering(batching.Plan, "places", two_swapped), "32s order"),
     "crop, one pixel": (
-        answering(augment, "windows", lambda windows, draws: windows(draws) + PIXEL),
+        answering(batching, "windows", lambda windows, draws: windows(draws) + PIXEL),
         "32s inputs",
     ),
     "crop, zoom x 1.1": (
-        lambda patch: patch.setattr(augment, "MAX_ZOOM", batching.MAX_ZOOM * 1.1),
+        lambda patch: patch.setattr(batching, "MAX_ZOOM", batching.MAX_ZOOM * 1.1),
         "32s inputs",
     ),
     "Dice's weight x 1.1": (scaled("dice_weight", 1.1), "32s loss"),
@@ -253,7 +252,7 @@ def test_other_names_and_another_order_are_not_seen(tmp_path):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=ignored)
     path = tmp_path / "utils" / "fcn.py"
     source = rewritten(path.read_text())
-    path.write_text(f"{source}\nprint(copied.__code__.co_varnames)\n")
+    path.write_text(f"{source}\nprint(clone.__code__.co_varnames)\n")
     command = [sys.executable, "-m", "tools.results.probe", TABLE]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     said, *last = done.stdout.splitlines()

@@ -7,6 +7,7 @@ problem. `tests/test_notebooks.py` runs them too.
 """
 
 import ast
+import contextlib
 import pathlib
 import re
 import statistics
@@ -101,7 +102,10 @@ def cells(notebook) -> Iterator[str]:
 
 def names(notebook) -> Iterator[str]:
     """No variable takes the name of what the page has imported."""
-    nodes = [n for cell in code(notebook) for n in ast.walk(ast.parse(cell.source))]
+    nodes = []
+    for cell in code(notebook):
+        with contextlib.suppress(SyntaxError):  # `cells` says what is no Python
+            nodes += ast.walk(ast.parse(cell.source))
     imports = [n for n in nodes if isinstance(n, ast.Import | ast.ImportFrom)]
     known = {one.asname or one.name for node in imports for one in node.names}
     for node in nodes:
