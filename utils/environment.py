@@ -219,7 +219,8 @@ def precision_policy() -> str:
         `mixed_bfloat16` from compute capability 8.0, `mixed_float16` from 7.0, else
         `float32`.
     """
-    capability = max((capability for _, capability in gpus()[:1]), default=(0, 0))
+    found = gpus()
+    capability = found[0][1] if found else (0, 0)
     if capability >= (8, 0):
         return "mixed_bfloat16"
     return "mixed_float16" if capability >= (7, 0) else "float32"
