@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import timing
-from utils import batching, environment, fcn, pet_records, pets
+from utils import batching, environment, fcn, losses, pet_records, pets
 
 
 def delivered(batches: tf.data.Dataset, photos: int) -> float:
@@ -33,17 +33,12 @@ def delivered(batches: tf.data.Dataset, photos: int) -> float:
     return count / (time.perf_counter() - started)
 
 
-def training(batches: tf.data.Dataset, variant: str) -> Callable[[], object]:
+def training(batches: tf.data.Dataset) -> Callable[[], object]:
     """Return a training step on the first batch."""
     images, masks = (part.numpy() for part in next(iter(batches)))
-    num_classes = len(pets.CLASS_NAMES["trimap"])
-    model = fcn.build(variant, num_classes, fc_units=4096, weights=None)
-    model.compile(
-        keras.optimizers.SGD(1e-4, momentum=0.9),
-        keras.losses.SparseCategoricalCrossentropy(
-            from_logits=True, ignore_class=pets.VOID
-        ),
-    )
+    model = fcn.build("8s", 3, fc_units=4096, weights=None)
+    loss = losses.SegmentationLoss()
+    model.compile(keras.optimizers.SGD(1e-4, momentum=0.9), loss)
     # It returns the loss as a number, so a GPU is waited for.
     return lambda: model.train_on_batch(images, masks)
 
@@ -75,35 +70,27 @@ def augmentation(batch: int, size: int, runs: int) -> dict:
 
 
 def main() -> None:
-    arguments = timing.options(
-        __doc__.splitlines()[0],
+    arguments = timing.begin(
+        __doc__,
         dataset="synthetic_pets",
         size=224,
         batch=8,
         photos=600,  # per run of a pipeline
         steps=3,  # per run of training
         runs=5,
-        variant="8s",
-        precision="float32",
     )
-    print(environment.prepare(seed=0))
-    keras.config.set_dtype_policy(arguments.precision)
-
-    def load() -> tf.data.Dataset:
-        options = {"image_size": arguments.size, "batch_size": arguments.batch}
-        options |= {"augment": True, "shuffle": True}
-        return pets.load(arguments.dataset, "train", **options)
-
-    held = load()
+    options = {"image_size": arguments.size, "batch_size": arguments.batch}
+    options |= {"augment": True, "shuffle": True}
+    held = pets.load(arguments.dataset, "train", **options)
     with mock.patch.object(pet_records, "MEMORY", 0):  # as if they did not fit
         pet_records.stored.cache_clear()
-        decoding = load()
-    step = training(held, arguments.variant)
+        decoding = pets.load(arguments.dataset, "train", **options)
+    step = training(held)
     speeds = timing.in_turn(
         {
             "held": lambda: delivered(held, arguments.photos),
             "decoding": lambda: delivered(decoding, arguments.photos),
-            "training": lambda: arguments.batch / timing.seconds(step, arguments.steps),
+            "training": timing.rate(arguments.batch, step, arguments.steps),
         },
         arguments.runs,
     )

@@ -1,11 +1,10 @@
 """Time `python -m utils.predict` on one large photo, the start of the process included.
 
 The photo is scikit-image's cat, enlarged to 4000 x 3000 pixels. Each run is a process
-of its own. The network is that of benchmarks/scale.py.
+of its own. The network is `timing.NETWORK`, unless --model names another.
 Writes results/large_photo.json.
 """
 
-import argparse
 import os
 import pathlib
 import subprocess
@@ -15,6 +14,7 @@ import tempfile
 import skimage.data
 from PIL import Image
 
+from benchmarks import timing
 from utils import environment
 
 PROGRAM = """
@@ -41,12 +41,7 @@ def measured(words: list[str]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--model", default="build/models/oxford-pets-sample_trimap/8s.keras"
-    )
-    parser.add_argument("--runs", type=int, default=3)
-    arguments = parser.parse_args()
+    arguments = timing.begin(__doc__, model=timing.NETWORK, runs=3)
     runs = []
     with tempfile.TemporaryDirectory() as name:
         photo = pathlib.Path(name) / "large.jpg"

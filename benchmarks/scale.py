@@ -4,10 +4,9 @@ Test photos go in at several sizes, squashed to a square as in training, and wit
 sides' ratio kept at the same number of pixels. The logits are brought back to the
 photo's own size and scored there. Writes results/scale.json.
 
-The network is the 8s that `make results` leaves behind, unless --model names another.
+The network is `timing.NETWORK`, unless --model names another.
 """
 
-import argparse
 import itertools
 import math
 import pathlib
@@ -17,12 +16,12 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from benchmarks import timing
 from tools.results import made
 from tools.results import probe as probes
 from utils import environment, metrics, networks, pets, predict
 
 SIZES = (80, 120, 160, 240, 320, 480)  # side of the square, in pixels
-NETWORK = "build/models/oxford-pets-sample_trimap/8s.keras"
 
 
 def classes(model, image: np.ndarray, size: int, kept: bool) -> np.ndarray:
@@ -58,12 +57,8 @@ def probe(table: dict) -> dict[str, str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", default=NETWORK)
-    parser.add_argument("--dataset", default="../shared/oxford-pets-sample")
-    parser.add_argument("--photos", type=int, default=60, help="of the test list")
-    arguments = parser.parse_args()
-    print(environment.prepare(seed=0), flush=True)
+    photos = "../shared/oxford-pets-sample"
+    arguments = timing.begin(__doc__, model=timing.NETWORK, dataset=photos, photos=60)
     try:
         model = predict.load_network(arguments.model)
         known = networks.trained_on(model)

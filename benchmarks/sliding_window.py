@@ -6,8 +6,6 @@ over all windows in batches. Cutting the windows out is not timed. The two take 
 run by run. Writes results/sliding_window.json.
 """
 
-import argparse
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -17,6 +15,7 @@ from utils import environment, surgery, vgg16
 
 WINDOW, STRIDE = 224, 32
 LARGEST_BATCH = 16
+SIZES = [256, 320, 384, 448, 512, 640]  # of the photo, px
 
 
 def windows(photo: np.ndarray) -> np.ndarray:
@@ -31,9 +30,7 @@ def batch_size(count: int) -> int:
     return max(n for n in range(1, LARGEST_BATCH + 1) if count % n == 0)
 
 
-def measure(
-    classifier: keras.Model, network: keras.Model, size: int, runs: int
-) -> dict:
+def measured(classifier: keras.Model, network: keras.Model, size: int, runs: int):
     """Time both ways over one photo."""
     photo = np.random.default_rng(0).uniform(0, 255, (1, size, size, 3))
     photo = photo.astype("float32")
@@ -53,11 +50,11 @@ def measure(
     grid = convolutional().shape[1:3]
     if np.prod(grid) != len(sliding()):
         raise RuntimeError(f"{len(cut)} windows do not make a grid of {grid}.")
-    ways = (convolutional, sliding)
-    once, slid = timing.in_turn(
-        {way.__name__: lambda way=way: timing.seconds(way) for way in ways}, runs
-    ).values()
-    ratio = timing.ratios(slid, once)
+    ways = {
+        "convolutional": lambda: timing.seconds(convolutional),
+        "sliding": lambda: timing.seconds(sliding),
+    }
+    once, slid = timing.in_turn(ways, runs).values()
     one_window = sum(vgg16.multiply_adds(classifier).values())
     one_pass = sum(vgg16.multiply_adds(network, size).values())
     return {
@@ -70,33 +67,22 @@ def measure(
         "predicted_ratio": len(cut) * one_window / one_pass,
         "seconds_convolutional": once,
         "seconds_windows": slid,
-        "measured_ratio": {
-            "median": ratio["median"],
-            "smallest": ratio["min"],
-            "largest": ratio["max"],
-        },
+        "measured_ratio": timing.ratios(slid, once),
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    sizes = [256, 320, 384, 448, 512, 640]
-    parser.add_argument("--sizes", type=int, nargs="+", default=sizes)
-    parser.add_argument("--runs", type=int, default=5)
-    arguments = parser.parse_args()
-    wrong = [size for size in arguments.sizes if size < WINDOW or size % STRIDE]
-    if wrong or arguments.runs < 1:
-        parser.error("sizes must be multiples of 32 from 224 on, runs at least 1")
-    print(environment.prepare(seed=0))
+    arguments = timing.begin(__doc__, sizes=SIZES, runs=5)
+    if any(size < WINDOW or size % STRIDE for size in arguments.sizes):
+        raise SystemExit("error: --sizes: give multiples of 32 from 224 on.")
     classifier = vgg16.build()  # random weights: the time does not depend on them
     network = surgery.convolutionize(classifier)
     rows = []
     for size in arguments.sizes:
-        rows.append(measure(classifier, network, size, arguments.runs))
-        predicted, ratio = rows[-1]["predicted_ratio"], rows[-1]["measured_ratio"]
-        print(
-            f"{size} px: predicted {predicted:.1f} times, measured {ratio}", flush=True
-        )
+        rows.append(measured(classifier, network, size, arguments.runs))
+        ratio = rows[-1]["measured_ratio"]["median"]
+        print(f"{size} px: predicted {rows[-1]['predicted_ratio']:.1f} times, ", end="")
+        print(f"measured {ratio:.1f}", flush=True)
     figures = {
         "network": "VGG16, fc 4096, 1000 classes, float32, random weights, seed 0",
         "runs": arguments.runs,

@@ -1,21 +1,33 @@
-"""What the benchmarks share: options, timing in turn, and summing up the runs."""
+"""What the benchmarks share: their begin, timing in turn, and summing up the runs."""
 
 import argparse
 import statistics
 import time
 from collections.abc import Callable
 
+from utils import environment
 
-def options(description: str, **defaults: int | str) -> argparse.Namespace:
-    """Read the command line: an option for each default, of the default's type."""
-    parser = argparse.ArgumentParser(description=description)
-    for name, value in defaults.items():
-        words = {"type": type(value), "default": value, "help": f"{value} unless given"}
-        parser.add_argument(f"--{name.replace('_', '-')}", **words)
+NETWORK = "build/models/oxford-pets-sample_trimap/8s.keras"  # `make results` makes it
+
+
+def begin(doc: str, **defaults: int | str | list[int]) -> argparse.Namespace:
+    """Read the command line, seed the random numbers, and say what computes here.
+
+    Takes the benchmark's docstring, and the default of each option, whose type it has;
+    a single number has to be at least 1.
+    """
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    for name, default in defaults.items():
+        one, nargs = (default[0], "+") if isinstance(default, list) else (default, None)
+        words = f"{default} unless given"
+        parser.add_argument(
+            f"--{name}", type=type(one), nargs=nargs, default=default, help=words
+        )
     arguments = parser.parse_args()
     for name, value in vars(arguments).items():
         if isinstance(value, int) and value < 1:
-            parser.error(f"--{name.replace('_', '-')}: give a whole number from 1 up.")
+            parser.error(f"--{name}: give a whole number from 1 up.")
+    print(environment.prepare(seed=0), flush=True)
     return arguments
 
 
@@ -25,6 +37,13 @@ def seconds(work: Callable[[], object], times: int = 1) -> float:
     for _ in range(times):
         work()
     return (time.perf_counter() - started) / times
+
+
+def rate(
+    amount: float, work: Callable[[], object], times: int = 1
+) -> Callable[[], float]:
+    """Return a measure of how much a second gets done where `work` does `amount`."""
+    return lambda: amount / seconds(work, times)
 
 
 def in_turn(

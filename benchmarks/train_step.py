@@ -75,28 +75,22 @@ def bare(images: tf.Tensor, masks: tf.Tensor, xla: bool = False) -> Callable:
 
 
 def precisions(images, masks, steps: int, runs: int) -> dict[str, dict]:
-    """Time the bare step in each precision, and compiled by XLA."""
+    """Time the bare step in each precision, and compiled by XLA: photos a second."""
     measures = {}
-
-    def photos_per_second(step, times: int) -> Callable[[], float]:
-        return lambda: len(images) / timing.seconds(step, times)
-
-    for policy in ("float32", "mixed_float16", "mixed_bfloat16"):
+    for policy in environment.POLICIES:
         keras.config.set_dtype_policy(policy)
         times = 1 if policy == "mixed_float16" else steps
-        measures[policy] = photos_per_second(bare(images, masks), times)
+        measures[policy] = timing.rate(len(images), bare(images, masks), times)
     keras.config.set_dtype_policy("float32")
-    measures["float32, XLA"] = photos_per_second(bare(images, masks, xla=True), steps)
+    compiled = bare(images, masks, xla=True)
+    measures["float32, XLA"] = timing.rate(len(images), compiled, steps)
     speeds = timing.in_turn(measures, runs)
     return {policy: timing.summary(values) for policy, values in speeds.items()}
 
 
 def main() -> None:
-    arguments = timing.options(
-        __doc__.splitlines()[0], size=224, batch=4, steps=4, runs=5
-    )
+    arguments = timing.begin(__doc__, size=224, batch=4, steps=4, runs=5)
     steps = arguments.steps
-    print(environment.prepare(seed=0), flush=True)
     options = {"image_size": arguments.size, "batch_size": arguments.batch}
     photos = pets.load("synthetic_pets", "train", augment=True, shuffle=True, **options)
     if steps > len(photos):
@@ -113,20 +107,16 @@ def main() -> None:
     )
     convolve, macs = convolutions(images)
     epoch = 3 * steps * multiply_adds(model, images)
-
-    def gflops(work, macs: int, times: int = 1) -> Callable[[], float]:
-        return lambda: 2e-9 * macs / timing.seconds(work, times)
-
-    measures = {
-        "product": gflops(product(4096), 4096**3, 3),
-        "convolutions": gflops(convolve, macs, steps),
-        "bare": gflops(bare(images, masks), epoch // steps, steps),
-        "fit": gflops(lambda: model.fit(held, verbose=0, shuffle=False), epoch),
-        "whole": gflops(lambda: model.fit(whole, verbose=0, shuffle=False), epoch),
+    works = {  # multiply-adds, the work that does them, how often it is done in a run
+        "product": (4096**3, product(4096), 3),
+        "convolutions": (macs, convolve, steps),
+        "bare": (epoch // steps, bare(images, masks), steps),
+        "fit": (epoch, lambda: model.fit(held, verbose=0, shuffle=False)),
+        "whole": (epoch, lambda: model.fit(whole, verbose=0, shuffle=False)),
     }
+    measures = {n: timing.rate(2e-9 * one, *rest) for n, (one, *rest) in works.items()}
     rates = timing.in_turn(measures, arguments.runs)
-    shares = {n: timing.ratios(r, rates["product"]) for n, r in rates.items()}
-    del shares["product"]
+    shares = {n: timing.ratios(rates[n], rates["product"]) for n in list(rates)[1:]}
     figures = {
         "settings": vars(arguments),
         "gflops": {name: timing.summary(values) for name, values in rates.items()},

@@ -50,10 +50,7 @@ def milliseconds(enlarge, scores: tf.Tensor, times: int) -> Callable[[], float]:
 
 
 def main() -> None:
-    arguments = timing.options(
-        __doc__.splitlines()[0], batch=4, classes=3, times=10, runs=5
-    )
-    print(environment.prepare(seed=0), flush=True)
+    arguments = timing.begin(__doc__, batch=4, classes=3, times=10, runs=5)
     rng = np.random.default_rng(0)
     table = {}
     for factor in (32, 16, 8):
@@ -67,12 +64,9 @@ def main() -> None:
         }
         table[str(factor)] = rows = {}
         for name, runs in timing.in_turn(measures, arguments.runs).items():
-            found = timing.summary(runs)
             error = np.abs(ways[name](scores) - reference).max() / np.ptp(reference)
             rows[name] = {
-                "milliseconds": found["median"],
-                "min": found["min"],
-                "max": found["max"],
+                "milliseconds": timing.summary(runs),
                 "largest_error": float(error),
             }
             print(f"x{factor:<2} {name:23} {rows[name]}", flush=True)
