@@ -4,8 +4,7 @@ Both at the same size on the same machine, with augmentation, in turn, run by ru
 pipeline with photos held resized in memory, the pipeline that decodes and resizes each
 photo at every pass, and a training step (forward, backward, SGD with momentum) of the
 FCN on the whole VGG16 (fc6 and fc7 of 4096 units), fed from memory. The pipeline is
-timed alone, as fast as it can go. Then each step of augmentation by itself, on one
-batch. Writes results/input_pipeline.json.
+timed alone, as fast as it can go. Writes results/input_pipeline.json.
 """
 
 import time
@@ -13,11 +12,10 @@ from collections.abc import Callable
 from unittest import mock
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from benchmarks import timing
-from utils import batching, environment, fcn, losses, pet_records, pets
+from utils import environment, fcn, losses, pet_records, pets
 
 
 def delivered(batches: tf.data.Dataset, photos: int) -> float:
@@ -41,32 +39,6 @@ def training(batches: tf.data.Dataset) -> Callable[[], object]:
     model.compile(keras.optimizers.SGD(1e-4, momentum=0.9), loss)
     # It returns the loss as a number, so a GPU is waited for.
     return lambda: model.train_on_batch(images, masks)
-
-
-def augmentation(batch: int, size: int, runs: int) -> dict:
-    """Time each step of augmentation; return milliseconds a photo."""
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (batch, size, size, 3), np.uint8)
-    masks = random.integers(1, 4, (batch, size, size), np.uint8)
-    numbers = random.random((batch, batching.NUM_DRAWS)).astype(np.float32)
-    flipped = np.tile(np.float32([0, 0, 1, 1]), (batch, 1))
-    flipped[: batch // 2] = [0, 1, 1, 0]
-    floats, windows = np.float32(images), batching.windows(numbers[:, :4])
-    steps = {
-        "flip": (batching.crop, floats, masks, flipped),
-        "flip, scale and crop": (batching.crop, floats, masks, windows),
-        "brightness": (batching.brightness, floats, numbers[:, 4]),
-        "contrast": (batching.contrast, floats, numbers[:, 5]),
-        "all": (lambda *_: batching.augment(images, masks, numbers), [None]),
-    }
-
-    def milliseconds(step, *columns) -> Callable[[], float]:
-        work = lambda: list(map(step, *columns))  # noqa: E731
-        return lambda: 1000 * timing.seconds(work, 10) / batch
-
-    measures = {name: milliseconds(*step) for name, step in steps.items()}
-    found = timing.in_turn(measures, runs)
-    return {name: timing.summary(values) for name, values in found.items()}
 
 
 def main() -> None:
@@ -101,9 +73,6 @@ def main() -> None:
             name: timing.ratios(speeds[name], speeds["training"])
             for name in ("held", "decoding")
         },
-        "augmentation_ms_per_photo": augmentation(
-            arguments.batch, arguments.size, arguments.runs
-        ),
     }
     print("written:", environment.write_results("input_pipeline", figures).name)
     for name, ratio in figures["times_what_training_consumes"].items():
