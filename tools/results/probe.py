@@ -34,7 +34,7 @@ PROBES = {
 # What is a time or a size in memory: true of one machine on one day.
 MEASURED = {
     *("fresh_clone", "inference", "input_pipeline", "large_photo", "memory"),
-    *("notebooks", "sliding_window", "train_step", "upsampling"),
+    *("notebooks", "sliding_window", "train_step"),
 }
 # How far a number may be from the recorded one, relative and absolute, by the last word
 # of its part; see CONTRIBUTING for the runs these come from. Other parts are equal.
