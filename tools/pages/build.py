@@ -66,11 +66,9 @@ def on_colab(name: str) -> str:
 
 def titles() -> dict[str, str]:
     """Return stem -> title of every main notebook, in reading order."""
-    found = {}
-    for path in sorted(SOURCES.glob("[0-9][0-9]_*.py")):
-        text = path.read_text(encoding="utf-8")
-        found[path.stem] = re.search(r"^# # (.+)$", text, re.MULTILINE)[1].strip()
-    return found
+    paths = sorted(SOURCES.glob("[0-9][0-9]_*.py"))
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in paths}
+    return {s: re.search(r"^# # (.+)$", t, re.M)[1].strip() for s, t in texts.items()}
 
 
 def title_cell(name: str, title: str, links: list[str], text: str) -> NotebookNode:
@@ -86,10 +84,11 @@ def minutes(stem: str) -> str:
     seconds = record["seconds"].get(stem)
     if seconds is None:
         return "a few minutes"
-    count, unit = round(seconds / 60), "minute"
-    if seconds < 45:
-        count, unit = max(10, round(seconds, -1)), "second"
-    return f"about {count} {unit}{'s' if count > 1 else ''} ({record['device']})"
+    count, unit = max(10, round(seconds, -1)), "seconds"
+    if seconds >= 45:
+        count = round(seconds / 60)
+        unit = "minutes" if count > 1 else "minute"
+    return f"about {count} {unit} ({record['device']})"
 
 
 def assemble(
@@ -123,15 +122,11 @@ def compose(stem: str) -> NotebookNode:
     """Return the notebook of one source: complete, but without outputs."""
     first, *others = jupytext.read(SOURCES / f"{stem}.py").cells
     names = titles()
-    stems = list(names)
-    place = stems.index(stem)
-    links = ["[index](../README.md#the-notebooks)"]
-    if place > 0:
-        links.insert(
-            0, f"previous: [{names[stems[place - 1]]}]({stems[place - 1]}.ipynb)"
-        )
-    if place + 1 < len(stems):
-        links.append(f"next: [{names[stems[place + 1]]}]({stems[place + 1]}.ipynb)")
+    before = [one for one in names if one < stem][-1:]
+    after = [one for one in names if one > stem][:1]
+    links = [f"previous: [{names[one]}]({one}.ipynb)" for one in before]
+    links.append("[index](../README.md#the-notebooks)")
+    links += [f"next: [{names[one]}]({one}.ipynb)" for one in after]
     text = first.source.replace("{minutes}", minutes(stem)).partition("\n")[2].strip()
     first = title_cell(stem, f"{stem[:2]} {names[stem]}", links, text)
     return assemble(first, others, stem)
@@ -141,9 +136,8 @@ def keep_outputs(notebook: NotebookNode, old: NotebookNode) -> None:
     """Carry outputs over to the code cells whose source has not changed."""
     known = {c.source: c for c in old.cells if c.cell_type == "code"}
     for cell in notebook.cells:
-        if cell.cell_type == "code" and cell.source in known:
-            cell.outputs = known[cell.source].outputs
-            cell.execution_count = known[cell.source].execution_count
+        if cell.cell_type == "code" and (same := known.get(cell.source)):
+            cell.outputs, cell.execution_count = same.outputs, same.execution_count
     footer, before = notebook.cells[-1], old.cells[-1]
     if all(c.get("execution_count", 1) for c in notebook.cells[:-1]):
         # Nothing but text changed: how the page was made stays true, but for the hash.
@@ -216,22 +210,26 @@ def executed(notebook: NotebookNode) -> bool:
 
 def stale(name: str, new: NotebookNode) -> str | None:
     """Say what sets the committed notebook apart from the one composed now, or None."""
-    old, ran = existing(name), tagged(new, "provenance")
+    path, old, ran = (
+        f"notebooks/{name}.ipynb",
+        existing(name),
+        tagged(new, "provenance"),
+    )
     if old is None:
-        return f"notebooks/{name}.ipynb is missing"
+        return f"{path} is missing"
+    if old.metadata.get(KEY) != new.metadata[KEY]:
+        return f"{path} was built from another source"
     before, now = (
         [(c.id, c.cell_type, c.source, c.metadata.get("tags", [])) for c in one.cells]
         for one in (old, new)
     )
-    faults = {
-        "was built from another source": old.metadata.get(KEY) != new.metadata[KEY],
-        "was edited by hand": before != now,
-        "was not executed from top to bottom": ran and not executed(old),
-        "has outputs; the reader's come first": not ran
-        and any(c.get("outputs") for c in old.cells),
-    }
-    fault = next((sentence for sentence, true in faults.items() if true), None)
-    return fault and f"notebooks/{name}.ipynb {fault}"
+    if before != now:
+        return f"{path} was edited by hand"
+    if ran and not executed(old):
+        return f"{path} was not executed from top to bottom"
+    if not ran and any(c.get("outputs") for c in old.cells):
+        return f"{path} has outputs; the reader's come first"
+    return None
 
 
 def write(name: str, notebook: NotebookNode) -> None:
@@ -240,8 +238,7 @@ def write(name: str, notebook: NotebookNode) -> None:
 
     nbformat.validate(notebook)
     with environment.replacing(path_of(name)) as temporary:
-        text = nbformat.writes(notebook, indent=1) + "\n"
-        temporary.write_text(text, encoding="utf-8")
+        nbformat.write(notebook, temporary)
 
 
 def main(

@@ -19,8 +19,8 @@ import nbformat
 from tools.pages import build
 from tools.pages.build import ROOT
 
-WORDS, CELLS = (1000, 2500), (35, 70)
 LARGEST = 1_000_000  # bytes
+NEEDED = ("setup", "parameters", "provenance", "key-figure")
 SECTIONS = ["What can go wrong", "Summary", "Questions", "References"]
 FORBIDDEN = {
     r"^\s*[!%]": "a shell escape or a magic",
@@ -29,6 +29,12 @@ FORBIDDEN = {
     r"matplotlib\.use": "a backend switch",
 }
 PRIVATE = re.compile(r"/(?:home|Users|root|work|tmp|private)/[\w.]")
+
+
+def assigned(tree: ast.AST) -> set[str]:
+    """Return the names that code stores a value under."""
+    names = (n for n in ast.walk(tree) if isinstance(n, ast.Name))
+    return {name.id for name in names if isinstance(name.ctx, ast.Store)}
 
 
 def tags(cell) -> set[str]:
@@ -46,24 +52,20 @@ def text(notebook) -> str:
 def structure(notebook) -> Iterator[str]:
     """One title, the needed sections, the needed cells, a sensible length."""
     prose = text(notebook)
-    titles = re.findall(r"^# .+", prose, flags=re.MULTILINE)
-    if len(titles) != 1 or not re.match(r"# \d\d ", notebook.cells[0].source):
-        yield f"one title of the form '# NN Title' on top, not {titles}"
-    headings = "\n".join(re.findall(r"^## .+", prose, flags=re.MULTILINE))
+    if not re.match(r"# \d\d ", notebook.cells[0].source):
+        yield "no title of the form '# NN Title' on top"
+    headings = " ".join(re.findall(r"^## .+", prose, flags=re.MULTILINE))
     yield from (f"no section '{name}'" for name in SECTIONS if name not in headings)
-    for tag in ("setup", "parameters", "provenance", "key-figure"):
-        count = sum(tag in tags(cell) for cell in notebook.cells)
-        if count != 1:
-            yield f"one cell tagged {tag}, not {count}"
-    if "**Predict**" not in prose:
-        yield "no **Predict** line before a surprise"
-    # The address of a link is not read.
-    words = len(re.findall(r"\w+", re.sub(r"\]\([^)]*\)", "]", prose)))
-    for count, name, (least, most) in (
-        (prose.count("<details>"), "questions with folded answers", (3, 6)),
-        (words, "words", WORDS),
-        (len(notebook.cells), "cells", CELLS),
-    ):
+    tagged = [tag for cell in notebook.cells for tag in tags(cell)]
+    read = re.sub(r"\]\([^)]*\)", "]", prose)  # the address of a link is not
+    for name, (count, least, most) in {
+        "titles": (len(re.findall(r"^# ", prose, flags=re.MULTILINE)), 1, 1),
+        **{f"cells tagged {tag}": (tagged.count(tag), 1, 1) for tag in NEEDED},
+        "lines with **Predict**": (prose.count("**Predict**"), 1, 99),
+        "questions with folded answers": (prose.count("<details>"), 3, 6),
+        "words": (len(re.findall(r"\w+", read)), 1000, 2500),
+        "cells": (len(notebook.cells), 35, 70),
+    }.items():
         if not least <= count <= most:
             yield f"{count} {name}, not {least} to {most}"
 
@@ -77,41 +79,39 @@ def style(cell) -> Iterator[str]:
         if re.search(pattern, cell.source, flags=re.MULTILINE):
             yield f"{cell.id}: {name}"
     if "parameters" in tags(cell):
-        for node in ast.walk(ast.parse(cell.source)):
-            stored = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-            if stored and not node.id.isupper():
-                yield f"{cell.id}: parameter {node.id} is not in upper case"
+        for name in assigned(ast.parse(cell.source)):
+            if not name.isupper():
+                yield f"{cell.id}: parameter {name} is not in upper case"
 
 
 def cells(notebook) -> Iterator[str]:
     """Short cells that do one thing, at most two of code in a row."""
     lengths, in_a_row = [], 0
     for cell in notebook.cells:
-        ours = cell.cell_type == "code" and not tags(cell) & {"setup", "provenance"}
-        in_a_row = in_a_row + 1 if ours else 0
+        if cell.cell_type != "code" or tags(cell) & {"setup", "provenance"}:
+            in_a_row = 0
+            continue
+        in_a_row += 1
         if in_a_row == 3:
             yield f"{cell.id}: three code cells in a row"
-        if ours:
-            yield from style(cell)
-            lengths.append(len(cell.source.splitlines()))
-            if lengths[-1] > 40 and "whole-model" not in tags(cell):
-                yield f"{cell.id}: {lengths[-1]} lines in a cell"
+        yield from style(cell)
+        lengths.append(len(cell.source.splitlines()))
+        if lengths[-1] > 40 and "whole-model" not in tags(cell):
+            yield f"{cell.id}: {lengths[-1]} lines in a cell"
     if lengths and not 3 <= statistics.median(lengths) <= 9:
         yield f"median cell of {statistics.median(lengths):.0f} lines, not 3 to 9"
 
 
 def names(notebook) -> Iterator[str]:
     """No variable takes the name of what the page has imported."""
-    nodes = []
+    known, stored = set(), set()
     for cell in code(notebook):
         with contextlib.suppress(SyntaxError):  # `cells` says what is no Python
-            nodes += ast.walk(ast.parse(cell.source))
-    imports = [n for n in nodes if isinstance(n, ast.Import | ast.ImportFrom)]
-    known = {one.asname or one.name for node in imports for one in node.names}
-    for node in nodes:
-        stored = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-        if stored and node.id in known:
-            yield f"the variable {node.id} hides an import"
+            tree = ast.parse(cell.source)
+            imports = (node for node in ast.walk(tree) if isinstance(node, ast.alias))
+            known |= {one.asname or one.name for one in imports}
+            stored |= assigned(tree)
+    yield from (f"the variable {name} hides an import" for name in known & stored)
 
 
 def outputs(notebook) -> Iterator[str]:
@@ -136,8 +136,8 @@ def outputs(notebook) -> Iterator[str]:
 
 def links(notebook) -> Iterator[str]:
     """Links and pictures inside the repository exist; no private paths; alt text."""
-    for target in re.findall(r"!\[\s*\]\(([^)]+)\)", text(notebook)):
-        yield f"no alt text for {target}"
+    bare = re.findall(r"!\[\s*\]\(([^)]+)\)", text(notebook))
+    yield from (f"no alt text for {target}" for target in bare)
     for target in re.findall(r"\]\((?!http|#)([^)\s]+)\)", text(notebook)):
         path, _, anchor = target.partition("#")
         file = ROOT / "notebooks" / path
@@ -161,19 +161,15 @@ def anchors(file: pathlib.Path) -> set[str]:
 
 def problems(path: pathlib.Path) -> list[str]:
     """Return everything that is wrong with one committed notebook."""
-    notebook = nbformat.read(path, as_version=4)
+    notebook, size = nbformat.read(path, as_version=4), path.stat().st_size
     checks = (structure, cells, names, outputs, links)
     found = [sentence for check in checks for sentence in check(notebook)]
-    if (size := path.stat().st_size) > LARGEST:
-        found.append(f"{size / 1e6:.1f} MB, more than 1 MB")
-    return found
+    return found + [f"{size / 1e6:.1f} MB, more than 1 MB"] * (size > LARGEST)
 
 
 def main() -> int:
     paths = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-    found = [
-        f"{path.name}: {sentence}" for path in paths for sentence in problems(path)
-    ]
+    found = [f"{path.name}: {one}" for path in paths for one in problems(path)]
     print("\n".join([*found, f"{len(found)} problems"]))
     return int(bool(found))
 
