@@ -23,62 +23,58 @@ ROW = re.compile(
 )
 
 
-def segmentation() -> dict[str, str]:
-    """Return the scores on real photographs, a row of cells each, and their origin."""
+def scores() -> dict[str, str]:
+    """Return the rows of scores on real photographs, by the network's name."""
     trimap = environment.results("oxford-pets-sample_trimap")
     species = environment.results("oxford-pets-sample_species")["summary"]
-    networks = environment.results("evaluation_trimap")
+    bands = environment.results("evaluation_trimap")["networks"]
     fitted = environment.results("ceilings")["tasks"]["trimap"]["fitted"]
     if trimap["network"]["fc_units"] != 512:
         raise ValueError("The sentence below the table speaks of a slim head; mend it.")
-    found = {}
+    found, test = {}, trimap["seeds"]["0"]["test"]
     for stage in ("32s", "16s", "8s"):
         row = trimap["summary"][stage]
-        seed = trimap["seeds"]["0"]["test"]
-        scores = [
-            seed.get(f"{stage}_control", seed[stage])["mean_iou"],
-            networks["networks"][stage]["bands"]["4"],
+        others = [
+            test.get(f"{stage}_control", test[stage])["mean_iou"],
+            bands[stage]["bands"]["4"],
             fitted[stage.removesuffix("s")]["mean_iou"],
             species[stage]["mean_iou"],
         ]
         mean = f"{row['mean_iou']:.3f} ({row['range']:.3f})"
-        found[stage] = " | ".join([mean, *(f"{score:.3f}" for score in scores)])
-    count, breeds = re.match(r"(\d+) photographs, (\d+) of", trimap["data"]).groups()
-    return {
-        **found,
-        "test photos": networks["photos"],
-        "training photos": int(count) - networks["photos"],
-        "breeds": breeds,
-        "pixels": trimap["image_size"],
-        "precision": trimap["precision"].removeprefix("mixed_"),
-        "device": trimap["device"],
-        "tensorflow": trimap["versions"]["tensorflow"],
-        "keras": trimap["versions"]["keras"],
-    }
+        found[stage] = " | ".join([mean, *(f"{score:.3f}" for score in others)])
+    return found
 
 
 def measured() -> dict[str, str]:
     """Return all values by their names in the READMEs."""
+    trimap = environment.results("oxford-pets-sample_trimap")
+    count, breeds = re.match(r"(\d+) photographs, (\d+) of", trimap["data"]).groups()
+    tested = environment.results("evaluation_trimap")["photos"]
     sliding = environment.results("sliding_window")["rows"][-1]
     step = environment.results("train_step")
-    latency = next(
-        row["milliseconds"]
-        for row in environment.results("inference")["rows"]
-        if (row["image_size"], row["batch_size"]) == (160, 1)
-    )
+    rows = environment.results("inference")["rows"]
+    latency = {(r["image_size"], r["batch_size"]): r["milliseconds"] for r in rows}
     int8 = environment.results("export")["forms"]["litert-int8"]
     large = environment.results("large_photo")["runs"]
     clone = environment.results("fresh_clone")
     minutes = {name: seconds / 60 for name, seconds in clone["seconds"].items()}
     pages = sum(environment.results("notebooks")["seconds"].values()) / 60
     return {
-        **segmentation(),
+        **scores(),
+        "test photos": tested,
+        "training photos": int(count) - tested,
+        "breeds": breeds,
+        "pixels": trimap["image_size"],
+        "precision": trimap["precision"].removeprefix("mixed_"),
+        "device": trimap["device"],
+        "tensorflow": trimap["versions"]["tensorflow"],
+        "keras": trimap["versions"]["keras"],
         "windows": sliding["windows"],
         "sliding pixels": sliding["size"],
         "sliding ratio": f"{sliding['measured_ratio']['median']:.1f}",
         "fit": f"{step['fit_over_bare']['median']:.3f}",
         "product": f"{step['of_the_product']['convolutions']['median']:.0%}",
-        "latency": f"{latency:.0f} ms",
+        "latency": f"{latency[160, 1]:.0f} ms",
         "int8": f"{int8['megabytes']:.0f} MB, {int8['milliseconds']['median']:.0f} ms, "
         f"{-int8['mean_iou_lost']:+.4f}",
         "large photo": f"{max(run['seconds'] for run in large):.0f} s, "
@@ -101,35 +97,27 @@ def notebook_row(match: re.Match) -> str:
 def filled(text: str) -> str:
     """Return a README with its measured values as `results/` has them now."""
     known = measured()
-
-    def value(match: re.Match) -> str:
-        if match[1] not in known:
-            raise ValueError(
-                f"nothing measured is called {match[1]}; there are {', '.join(known)}"
-            )
-        return f"<!-- {match[1]} -->{known[match[1]]}<!-- end -->"
-
+    if unknown := {name for name, _ in MARK.findall(text)} - set(known):
+        names = f"nothing measured is called {unknown.pop()}; there are "
+        raise ValueError(names + ", ".join(known))
+    text = MARK.sub(lambda m: f"<!-- {m[1]} -->{known[m[1]]}<!-- end -->", text)
     text = re.sub(r"^git clone .+$", f"git clone {address()}", text, flags=re.MULTILINE)
-    return ROW.sub(notebook_row, MARK.sub(value, text))
+    return ROW.sub(notebook_row, text)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Fill README from results/.")
     parser.add_argument("--check", action="store_true", help="fail when one is stale")
-    check = parser.parse_args().check
-    status = 0
+    check, stale = parser.parse_args().check, []
     for name in FILES:
         old = (ROOT / name).read_text(encoding="utf-8")
         new = filled(old)
-        if new == old:
-            print(f"{name}: fresh")
-        elif check:
-            print(f"{name}: stale; run python -m tools.pages.readme")
-            status = 1
-        else:
-            (ROOT / name).write_text(new, encoding="utf-8")
-            print(f"{name}: written")
-    return status
+        if new != old:
+            stale.append(name)
+            if not check:
+                (ROOT / name).write_text(new, encoding="utf-8")
+    print(f"{'stale' if check else 'written'}: {', '.join(stale) or 'none'}")
+    return int(check and bool(stale))
 
 
 if __name__ == "__main__":
