@@ -235,7 +235,6 @@ def test_the_check_says_what_it_lacks(folder, sentence, tmp_path, monkeypatch, c
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "index.html").write_text("<article></article>")
     monkeypatch.setattr(check_site, "SITE", tmp_path / folder)
-    monkeypatch.setattr(sys, "argv", ["check"])
     monkeypatch.setenv("PATH", "")
     with pytest.raises(SystemExit) as stopped:
         check_site.main()
@@ -299,7 +298,6 @@ def test_the_check_finds_what_is_planted(tmp_path, monkeypatch, capsys):
     (tmp_path / "search.html").write_text(SEARCH)
     monkeypatch.setattr(check_site, "SITE", tmp_path)
     monkeypatch.setattr(check_site, "SHOTS", tmp_path / "shots")
-    monkeypatch.setattr(sys, "argv", ["check"])
     assert check_site.main() == 1
     said, search = capsys.readouterr().out.split(check_site.SEARCH)
     for fault in (

@@ -9,12 +9,12 @@ of the parameters cell. The exit status is 1 when a notebook failed.
 
 import argparse
 import contextlib
-import dataclasses
 import datetime
 import os
 import pathlib
 import sys
 import time
+from typing import NamedTuple
 
 import nbformat
 import papermill
@@ -26,8 +26,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 OUT = ROOT / "build" / "notebooks"
 
 
-@dataclasses.dataclass
-class Outcome:
+class Outcome(NamedTuple):
     """What one notebook's run gave: seconds, its key figure, and the error if any."""
 
     name: str
@@ -38,11 +37,9 @@ class Outcome:
 
 def key_figure(notebook: nbformat.NotebookNode) -> str:
     """Return the last line printed by the cell tagged `key-figure`."""
-    for cell in notebook.cells:
-        if "key-figure" in cell.metadata.get("tags", []):
-            text = "".join(o.get("text", "") for o in cell.outputs).strip()
-            return text.rpartition("\n")[2]
-    return ""
+    cells = [c for c in notebook.cells if "key-figure" in c.metadata.get("tags", [])]
+    text = "".join(o.get("text", "") for cell in cells for o in cell.outputs)
+    return text.strip().rpartition("\n")[2]
 
 
 def run_one(path: pathlib.Path, parameters: dict, out: pathlib.Path = OUT) -> Outcome:
@@ -94,8 +91,7 @@ def table(outcomes: list[Outcome]) -> str:
 def parameter(words: str) -> object:
     """Return what a value on the command line means: a path, a number, a list, a word.
 
-    What exists is a path, whatever it is called, and is meant from where the command
-    was typed, not from notebooks/.
+    What exists is a path, from where the command was typed, not from notebooks/.
     """
     if os.path.exists(words):
         return os.path.realpath(words)
@@ -108,25 +104,13 @@ def parameter(words: str) -> object:
     return words
 
 
-def record(outcomes: list[Outcome]) -> None:
-    """Keep the seconds in results/; pages not run now keep theirs."""
-    from utils import environment
-
-    seconds = environment.results("notebooks")["seconds"]
-    seconds |= {o.name: round(o.seconds) for o in outcomes if not o.error}
-    environment.write_results("notebooks", {"seconds": seconds})
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description="Execute the notebooks in order.")
     parser.add_argument("--only", nargs="+", metavar="NN", help="such as 01")
-    parser.add_argument(
-        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"),
-        help="override a name of the parameters cell",
-    )  # fmt: skip
-    parser.add_argument(
-        "--record", action="store_true", help="keep seconds in results/"
-    )
+    words = "keep the seconds in results/; pages not run now keep theirs"
+    parser.add_argument("--record", action="store_true", help=words)
+    pair = ("NAME", "VALUE")  # of the parameters cell, in place of what it says
+    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=pair)
     arguments = parser.parse_args()
     paths = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
     paths = [p for p in paths if p.name.startswith(tuple(arguments.only or [""]))]
@@ -134,18 +118,20 @@ def main() -> int:
         parser.error(f"no notebook begins with {' or '.join(arguments.only)}")
     parameters = {name: parameter(words) for name, words in arguments.p}
     known = set().union(*map(papermill.inspect_notebook, paths))
-    if unknown := sorted(set(parameters) - known):
-        parser.error(
-            f"no chosen notebook has a parameter {', '.join(unknown)}; "
-            f"there are {', '.join(sorted(known))}"
-        )
+    if unknown := ", ".join(sorted(set(parameters) - known)):
+        there = ", ".join(sorted(known))
+        parser.error(f"no chosen notebook has a parameter {unknown}; there are {there}")
     outcomes = []
     for number, path in enumerate(paths, start=1):
         print(f"[{number}/{len(paths)}] {path.stem} ...", flush=True)
         outcomes.append(run_one(path, parameters))
         print(f"      {outcomes[-1].seconds:.0f} s", flush=True)
     if arguments.record:
-        record(outcomes)
+        from utils import environment
+
+        seconds = environment.results("notebooks")["seconds"]
+        seconds |= {o.name: round(o.seconds) for o in outcomes if not o.error}
+        environment.write_results("notebooks", {"seconds": seconds})
     print(f"\n{table(outcomes)}\npages: {OUT.relative_to(ROOT)}/*.html")
     return int(any(o.error for o in outcomes))
 

@@ -46,22 +46,13 @@ def measure(command: list[str], clone: pathlib.Path) -> tuple[float, float]:
     return time.perf_counter() - started, usage.ru_maxrss * unit / 1e9
 
 
-def gigabytes(folder: pathlib.Path) -> float:
-    """Return what a folder's files take on disk."""
-    files = (path for path in folder.rglob("*") if not path.is_symlink())
-    return sum(path.stat().st_blocks * 512 for path in files) / 1e9
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description="Try README's commands in a clone.")
-    parser.add_argument(
-        "--only", nargs="+", choices=MAKE, default=MAKE, help="of the make commands"
-    )
+    parser.add_argument("--only", nargs="+", choices=MAKE, default=MAKE)
     only = parser.parse_args().only
     LOG.parent.mkdir(exist_ok=True)
     LOG.write_text("", encoding="utf-8")
-    beside = ROOT.parent
-    clone = pathlib.Path(tempfile.mkdtemp(dir=beside, prefix="learn-fcn-fresh-"))
+    clone = pathlib.Path(tempfile.mkdtemp(dir=ROOT.parent, prefix="learn-fcn-fresh-"))
     seconds, memory = {}, {}
     figures = {"load_average_before": os.getloadavg()[0]}
     figures |= {"seconds": seconds, "peak_memory_gb": memory}
@@ -72,13 +63,15 @@ def main() -> int:
         for name, command in steps.items():
             taken, peak = measure(command, clone)
             seconds[name], memory[name] = round(taken), round(peak, 1)
-            if name == "install":
-                figures["environment_gb"] = round(gigabytes(clone / ".venv"), 1)
+            if name == "install":  # what its files take on disk
+                found = (path.lstat() for path in (clone / ".venv").rglob("*"))
+                held = sum(512 * one.st_blocks for one in found)
+                figures["environment_gb"] = round(held / 1e9, 1)
     except RuntimeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    said = LOG.read_text(encoding="utf-8", errors="replace").splitlines()
-    for line in filter(re.compile(r"\d+ passed").search, said):
+    said = LOG.read_text(encoding="utf-8", errors="replace")
+    for line in re.findall(r"^.*\d+ passed.*$", said, re.MULTILINE):
         figures["tests"] = line.strip("= ")  # the last of them
     # Not earlier: a process counts for as large as the one that starts it.
     from utils import environment

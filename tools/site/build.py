@@ -41,13 +41,11 @@ PAGES = {
 
 def pages() -> dict[str, list[str]]:
     """Return caption -> paths of the site's pages from the root; README comes apart."""
-    found = {
-        caption: sorted(
-            path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern)
-        )
-        for caption, pattern in PAGES.items()
-    }
-    return {caption: paths for caption, paths in found.items() if paths}
+    found = {}
+    for caption, pattern in PAGES.items():
+        if paths := sorted(ROOT.glob(pattern)):
+            found[caption] = [path.relative_to(ROOT).as_posix() for path in paths]
+    return found
 
 
 def rehome(text: str, path: str) -> str:
@@ -121,10 +119,10 @@ def page(path: str) -> str:
             continue
         cell.metadata["mystnb"] = {}
         for tag in set(cell.metadata.get("tags", [])) & set(FOLDED):
-            hide, prompt = FOLDED[tag]
+            hide, words = FOLDED[tag]
             cell.metadata["tags"].append(hide)
-            cell.metadata["mystnb"]["code_prompt_show"] = prompt
-            cell.metadata["mystnb"]["code_prompt_hide"] = prompt
+            prompts = {"code_prompt_show": words, "code_prompt_hide": words}
+            cell.metadata["mystnb"] = prompts
         cells += one_picture_each(cell)
     read.cells = cells
     return nbformat.writes(read)
@@ -153,12 +151,11 @@ def prepare() -> None:
         index += f"\n\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{names}\n```\n"
         files |= {f"pages/{path}": page(path).encode() for path in paths}
     files["pages/index.md"] = index.encode()
-    for picture in (ROOT / "notebooks" / "figures").iterdir():
-        if picture.suffix in PICTURES:
-            files[f"pages/notebooks/figures/{picture.name}"] = picture.read_bytes()
     for name, content in files.items():
         (WORK / name).parent.mkdir(parents=True, exist_ok=True)
         (WORK / name).write_bytes(content)
+    figures = WORK / "pages" / "notebooks" / "figures"
+    shutil.copytree(ROOT / "notebooks" / "figures", figures)
 
 
 def main() -> int:
@@ -169,9 +166,8 @@ def main() -> int:
         return 2
     prepare()
     shutil.rmtree(SITE, ignore_errors=True)
-    options = ["-q", "-W", "--keep-going", "-c", str(ROOT / "docs")]
-    options += ["-d", str(WORK / "doctrees")]
-    failed = build_main([*options, str(WORK / "pages"), str(SITE)])
+    options = ["-q", "-W", "--keep-going", "-c", ROOT / "docs", "-d", WORK / "doctrees"]
+    failed = build_main([str(one) for one in (*options, WORK / "pages", SITE)])
     if not failed:
         print(f"{sum(map(len, pages().values())) + 1} pages: build/site/index.html")
     return failed

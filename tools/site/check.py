@@ -1,6 +1,6 @@
 """Open every page of `build/site/` in Chromium, as a reader would; say what is wrong.
 
-    python -m tools.site.check [04 index]   pages by a part of their path; all without
+    python -m tools.site.check
 
 Each page is opened on a desktop and on a phone, light and dark, with no network but the
 server this starts. Faults are: an error in the console, a request that fails or goes
@@ -10,7 +10,6 @@ critical. Screenshots go to `build/site-screenshots/`. Exit status 1 with faults
 nothing could be checked.
 """
 
-import argparse
 import functools
 import http.server
 import importlib.resources
@@ -139,16 +138,10 @@ def check(browser, home: str, page: str, script: str) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Check the site in Chromium.")
-    parser.add_argument("only", nargs="*", help="parts of paths, such as 04")
-    only = parser.parse_args().only
     pages = sorted(p.relative_to(SITE).as_posix() for p in SITE.rglob("*.html"))
     if not pages:
         stop("there is no build/site; build it first: make site")
     pages = [SEARCH if page == "search.html" else page for page in pages]
-    pages = [p for p in pages if not only or any(part in p for part in only)]
-    if not pages:
-        stop(f"no page has {' or '.join(only)} in its path")
     chromium = next(filter(None, map(shutil.which, BROWSERS)), None)
     if chromium is None:
         names = ", ".join(BROWSERS)
