@@ -42,14 +42,10 @@ def training(batches: tf.data.Dataset) -> Callable[[], object]:
 
 
 def main() -> None:
+    sizes = {"size": 224, "batch": 8}
+    counts = {"photos": 600, "steps": 3}  # a run: of a pipeline, of training
     arguments = timing.begin(
-        __doc__,
-        dataset="synthetic_pets",
-        size=224,
-        batch=8,
-        photos=600,  # per run of a pipeline
-        steps=3,  # per run of training
-        runs=5,
+        __doc__, dataset="synthetic_pets", **sizes, **counts, runs=5
     )
     options = {"image_size": arguments.size, "batch_size": arguments.batch}
     options |= {"augment": True, "shuffle": True}

@@ -45,20 +45,14 @@ def warm_up() -> None:
 def measured(
     head: dict, image_size: int, batch_size: int, precision: str, frozen_blocks: tuple
 ) -> dict:
-    """Train three steps; return the row with gigabytes predicted and measured."""
-    row = head | {
-        "image_size": image_size,
-        "batch_size": batch_size,
-        "precision": precision,
-        "frozen_blocks": frozen_blocks,
-    }
+    """Return what three steps are predicted to take and took, in gigabytes."""
     warm_up()
     before = environment.peak_memory()
     keras.config.set_dtype_policy(precision)
     model = fcn.build("8s", 3, weights=None, **head)
     training.freeze(model, frozen_blocks)
     train(model, image_size, batch_size)
-    return row | {
+    return {
         "predicted_gb": networks.training_memory(model, image_size, batch_size),
         "measured_gb": environment.peak_memory() - before,
     }
@@ -66,14 +60,13 @@ def measured(
 
 def main() -> None:
     timing.begin(__doc__)
-    rows = []
     fresh = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(
-        1, mp_context=fresh, max_tasks_per_child=1
-    ) as process:
-        for row in process.map(measured, *zip(*ROWS, strict=True)):
-            rows.append(row)
-            print(row, flush=True)
+    rows, names = [], ("image_size", "batch_size", "precision", "frozen_blocks")
+    for head, *settings in ROWS:
+        with concurrent.futures.ProcessPoolExecutor(1, fresh) as process:
+            found = process.submit(measured, head, *settings).result()
+        rows.append(head | dict(zip(names, settings, strict=True)) | found)
+        print(rows[-1], flush=True)
     print("written:", environment.write_results("memory", {"rows": rows}).name)
 
 

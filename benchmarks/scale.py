@@ -10,7 +10,6 @@ The network is `timing.NETWORK`, unless --model names another.
 import itertools
 import math
 import pathlib
-import sys
 
 import numpy as np
 import tensorflow as tf
@@ -56,7 +55,7 @@ def probe(table: dict) -> dict[str, str]:
         return made.flat(measured(made.colours(), examples))
 
 
-def main() -> int:
+def main() -> None:
     photos = "../shared/oxford-pets-sample"
     arguments = timing.begin(__doc__, model=timing.NETWORK, dataset=photos, photos=60)
     try:
@@ -66,8 +65,7 @@ def main() -> int:
         test = pets.load_examples(arguments.dataset, "test", task=task)
         examples = list(test.as_numpy_iterator())
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        raise SystemExit(f"error: {error}") from None
     # Every third photo or so: the list is in the order of breeds.
     chosen = np.linspace(0, len(examples) - 1, min(arguments.photos, len(examples)))
     examples = [examples[round(place)] for place in chosen]
@@ -83,8 +81,7 @@ def main() -> int:
     for name, row in figures["mean_iou"].items():
         print(f"{name:10}", *(f"{size}: {value:.3f} " for size, value in row.items()))
     print("written:", environment.write_results("scale", figures).name)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

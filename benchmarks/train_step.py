@@ -8,10 +8,10 @@ it, photos augmented on the way. Then the bare loop in each precision, and under
 Multiply-adds are counted from the layers' shapes. Writes results/train_step.json.
 """
 
+import math
 from collections.abc import Callable
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import layers
 
@@ -23,15 +23,14 @@ SLIM = {"fc_units": 512, "fc_kernel": 1, "weights": None}
 
 def multiply_adds(model: keras.Model, images: tf.Tensor) -> int:
     """Count those of all convolutions, forward, from their shapes for these images."""
-    plain, transposed = layers.Conv2D, layers.Conv2DTranspose
-    found = [one for one in model.layers if isinstance(one, plain | transposed)]
-    # A transposed convolution uses its kernel once per cell of its input.
-    ends = [one.input if isinstance(one, transposed) else one.output for one in found]
-    maps = keras.Model(model.input, ends)(images)
-    return sum(
-        int(np.prod(part.shape[:3])) * int(np.prod(layer.kernel.shape))
-        for layer, part in zip(found, maps, strict=True)
-    )
+    count = 0
+    for layer in model.layers:
+        if isinstance(layer, layers.Conv2D | layers.Conv2DTranspose):
+            # A transposed convolution uses its kernel once per cell of its input.
+            end = layer.output if isinstance(layer, layers.Conv2D) else layer.input
+            cells = keras.Model(model.input, end).compute_output_shape(images.shape)[:3]
+            count += math.prod(cells) * math.prod(layer.kernel.shape)
+    return count
 
 
 def product(side: int) -> Callable[[], object]:
@@ -54,7 +53,7 @@ def convolutions(images: tf.Tensor) -> tuple[Callable[[], object], int]:
         return total + sum(tf.reduce_sum(g[..., 0]) for g in gradients)
 
     # The first layer needs no gradient of the photo.
-    first = int(np.prod(images.shape[:3])) * 9 * 3 * 64
+    first = math.prod(images.shape[:3]) * 9 * 3 * 64
     return lambda: step().numpy(), 3 * multiply_adds(model, images) - first
 
 
@@ -122,7 +121,6 @@ def main() -> None:
         "gflops": {name: timing.summary(values) for name, values in rates.items()},
         "of_the_product": shares,
         "fit_over_bare": timing.ratios(rates["fit"], rates["bare"]),
-        "whole_over_fit": timing.ratios(rates["whole"], rates["fit"]),
         "photos_per_second": precisions(images, masks, steps, arguments.runs),
     }
     print("written:", environment.write_results("train_step", figures).name)

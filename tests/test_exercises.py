@@ -141,10 +141,7 @@ def test_keeps_the_house_style(stem, kind):
     found = list(check.outputs(notebook)) if kind == "solutions" else []
     for cell in check.code(notebook):
         if "setup" not in tag(cell) and "provenance" not in tag(cell):
-            found += [line for line in cell.source.splitlines() if len(line) > 88]
-            for pattern, name in check.FORBIDDEN.items():
-                if re.search(pattern, cell.source, flags=re.MULTILINE):
-                    found.append(name)
+            found += check.style(cell)
     assert found == []
     written = nbformat.writes(notebook)
     assert not check.PRIVATE.search(written)

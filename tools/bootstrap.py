@@ -18,17 +18,12 @@ VENV = ROOT / ".venv"
 NEEDED_GIB, MORE_GIB = 4.0, 1.0
 
 
-def fail(sentence: str) -> None:
-    """End with one sentence on stderr."""
-    sys.exit(f"error: {sentence}")
-
-
 def check_python() -> None:
     """Refuse a Python that cannot work."""
     if not (3, 11) <= sys.version_info[:2] <= (3, 13):
-        fail(
-            f"this is Python {sys.version.split()[0]}, and the notebooks need 3.11, "
-            "3.12 or 3.13; name one, for example: make run PYTHON=python3.12"
+        sys.exit(
+            f"error: this is Python {sys.version.split()[0]}, and the notebooks need "
+            "3.11, 3.12 or 3.13; name one, for example: make run PYTHON=python3.12"
         )
 
 
@@ -51,20 +46,18 @@ def install(requirements: list[str]) -> None:
     needed = MORE_GIB if any(VENV.glob("installed-*")) else NEEDED_GIB
     free = shutil.disk_usage(ROOT).free / 2**30
     if free < needed:
-        fail(
-            f"only {free:.1f} GiB are free below {ROOT.name}/, and the environment "
-            f"takes up to {needed:.0f} GiB more; free some space and start again"
+        sys.exit(
+            f"error: only {free:.1f} GiB are free here, and the environment takes "
+            f"up to {needed:.0f} GiB more; free some space and start again"
         )
     python = VENV / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if not usable(python):
         print("Creating .venv ...", flush=True)
         command = [sys.executable, "-m", "venv", "--clear", VENV]
-        done = subprocess.run(command, capture_output=True)
-        if done.returncode:
-            said = (done.stdout + done.stderr).decode(errors="replace").strip()
-            fail(
-                f".venv could not be created; is the folder writable? If it is, name "
-                f"another Python, for example: make run PYTHON=python3.12\n{said}"
+        if subprocess.run(command).returncode:
+            sys.exit(
+                "error: .venv could not be created, as said above; is the folder "
+                "writable? If so, name another Python: make run PYTHON=python3.12"
             )
     names = " and ".join(requirements)
     print(f"Installing {names} (a few minutes the first time) ...", flush=True)
@@ -72,8 +65,8 @@ def install(requirements: list[str]) -> None:
     for name in requirements:
         command += ["-r", ROOT / name]
     if subprocess.run(command).returncode:
-        fail(
-            "pip could not install the requirements; why, it has said above "
+        sys.exit(
+            "error: pip could not install the requirements; why, it has said above "
             "(is a package index within reach?)"
         )
     stamp.write_text(digest, encoding="utf-8")
@@ -84,4 +77,4 @@ if __name__ == "__main__":
         check_python()
         install(sys.argv[1:] or ["requirements.txt"])
     except KeyboardInterrupt:
-        fail("stopped half-way; the same command goes on from here")
+        sys.exit("error: stopped half-way; the same command goes on from here")

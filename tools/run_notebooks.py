@@ -78,14 +78,8 @@ def table(outcomes: list[Outcome]) -> str:
     for o in outcomes:
         word, last = ("NO ", o.error.splitlines()[0]) if o.error else ("yes", o.figure)
         lines.append(f"{o.name:{wide}}  {o.seconds:7.0f}  {word}  {last}")
-    last = f"{sum(o.seconds for o in outcomes):.0f} s in all"
-    with contextlib.suppress(ImportError):  # Windows does not tell
-        import resource
-
-        unit = 1 if sys.platform == "darwin" else 1024  # bytes
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
-        last += f", peak memory {peak / 2**30:.1f} GiB"
-    return "\n".join([*lines, last])
+    lines.append(f"{sum(o.seconds for o in outcomes):.0f} s in all")
+    return "\n".join(lines)
 
 
 def parameter(words: str) -> object:

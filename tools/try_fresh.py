@@ -27,7 +27,7 @@ def measure(command: list[str], clone: pathlib.Path) -> tuple[float, float]:
     """Return a command's seconds and the peak memory in GB of its largest process.
 
     Looked at are all that it started and waited for, as the system's `wait4` counts.
-    Raises RuntimeError when the command fails.
+    Ends with status 1 when the command fails.
     """
     print(" ".join(command), flush=True)
     started = time.perf_counter()
@@ -38,15 +38,15 @@ def measure(command: list[str], clone: pathlib.Path) -> tuple[float, float]:
         _, status, usage = os.wait4(run.pid, 0)
     run.returncode = os.waitstatus_to_exitcode(status)
     if run.returncode:
-        raise RuntimeError(
-            f"{' '.join(command)} ended with {run.returncode}: see "
+        sys.exit(
+            f"error: {' '.join(command)} ended with {run.returncode}: see "
             f"{LOG.relative_to(ROOT)}; the clone is kept at {clone}."
         )
     unit = 1 if sys.platform == "darwin" else 1024  # bytes
     return time.perf_counter() - started, usage.ru_maxrss * unit / 1e9
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description="Try README's commands in a clone.")
     parser.add_argument("--only", nargs="+", choices=MAKE, default=MAKE)
     only = parser.parse_args().only
@@ -58,18 +58,14 @@ def main() -> int:
     figures |= {"seconds": seconds, "peak_memory_gb": memory}
     steps = {"install": ["python3", "tools/bootstrap.py", "requirements.txt"]}
     steps |= {f"make {name}": ["make", name] for name in MAKE if name in only}
-    try:
-        measure(["git", "clone", "-q", str(ROOT), "."], clone)
-        for name, command in steps.items():
-            taken, peak = measure(command, clone)
-            seconds[name], memory[name] = round(taken), round(peak, 1)
-            if name == "install":  # what its files take on disk
-                found = (path.lstat() for path in (clone / ".venv").rglob("*"))
-                held = sum(512 * one.st_blocks for one in found)
-                figures["environment_gb"] = round(held / 1e9, 1)
-    except RuntimeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    measure(["git", "clone", "-q", str(ROOT), "."], clone)
+    for name, command in steps.items():
+        taken, peak = measure(command, clone)
+        seconds[name], memory[name] = round(taken), round(peak, 1)
+        if name == "install":  # before the test tools join it
+            files = (path.lstat() for path in (clone / ".venv").rglob("*"))
+            held = sum(512 * one.st_blocks for one in files) / 1e9  # on disk, GB
+            figures["environment_gb"] = round(held, 1)
     said = LOG.read_text(encoding="utf-8", errors="replace")
     for line in re.findall(r"^.*\d+ passed.*$", said, re.MULTILINE):
         figures["tests"] = line.strip("= ")  # the last of them
@@ -78,8 +74,7 @@ def main() -> int:
 
     print(f"results/{environment.write_results('fresh_clone', figures).name}")
     shutil.rmtree(clone)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

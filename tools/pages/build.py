@@ -22,8 +22,8 @@ import tomllib
 from collections.abc import Callable, Iterable
 
 import jupytext
+import nbclient
 import nbformat
-from nbclient import NotebookClient
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from PIL import Image
@@ -176,14 +176,14 @@ def execute(name: str, notebook: NotebookNode) -> None:
     picture = ROOT / "notebooks" / "figures" / f"{name}.jpg"
     if name in titles() and not picture.exists():  # the very first build
         Image.new("RGB", (8, 8)).save(picture)
-    NotebookClient(
+    nbclient.execute(
         notebook,
+        cwd=str(path_of(name).parent),
         timeout=1800,
         kernel_name="python3",
         coalesce_streams=True,
         record_timing=False,
-        resources={"metadata": {"path": str(path_of(name).parent)}},
-    ).execute()
+    )
     drop_startup_chatter(notebook)
     if name in titles():
         preview(notebook, picture)
@@ -210,11 +210,8 @@ def executed(notebook: NotebookNode) -> bool:
 
 def stale(name: str, new: NotebookNode) -> str | None:
     """Say what sets the committed notebook apart from the one composed now, or None."""
-    path, old, ran = (
-        f"notebooks/{name}.ipynb",
-        existing(name),
-        tagged(new, "provenance"),
-    )
+    path, old = f"notebooks/{name}.ipynb", existing(name)
+    ran = tagged(new, "provenance")
     if old is None:
         return f"{path} is missing"
     if old.metadata.get(KEY) != new.metadata[KEY]:
@@ -230,15 +227,6 @@ def stale(name: str, new: NotebookNode) -> str | None:
     if not ran and any(c.get("outputs") for c in old.cells):
         return f"{path} has outputs; the reader's come first"
     return None
-
-
-def write(name: str, notebook: NotebookNode) -> None:
-    """Write the notebook in one step: a killed build leaves the old one whole."""
-    from utils import environment  # brings Keras along, which takes seconds
-
-    nbformat.validate(notebook)
-    with environment.replacing(path_of(name)) as temporary:
-        nbformat.write(notebook, temporary)
 
 
 def main(
@@ -273,7 +261,11 @@ def main(
             if not arguments.no_execute:
                 print(f"{name}: executing ...", flush=True)
                 execute(name, notebook)
-        write(name, notebook)
+        nbformat.validate(notebook)
+        from utils import environment  # brings Keras along, which takes seconds
+
+        with environment.replacing(path_of(name)) as temporary:
+            nbformat.write(notebook, temporary)
     return 0
 
 

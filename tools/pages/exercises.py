@@ -46,19 +46,13 @@ def source_cells(stem: str) -> list[nbformat.NotebookNode]:
     return jupytext.read(SOURCES / f"{stem}.py").cells
 
 
-def names() -> list[str]:
-    """Return the names of all notebooks: `exercises/NN_name` and its solutions."""
-    return [f"{kind}/{stem}" for stem in stems() for kind in LEFT_OUT]
-
-
 def compose(name: str) -> nbformat.NotebookNode:
     """Return the exercises or the solutions of one source, without outputs."""
     kind, stem = name.split("/")
     first, *others = source_cells(stem)
     title, text = first.source.removeprefix("# ").split("\n\n", 1)
-    links = [OTHER[kind].format(stem=stem), "[index](../../README.md#the-notebooks)"]
-    if (build.SOURCES / f"{stem}.py").is_file():  # a chapter may come later
-        links.insert(0, f"chapter: [{title}](../{stem}.ipynb)")
+    links = [f"chapter: [{title}](../{stem}.ipynb)", OTHER[kind].format(stem=stem)]
+    links.append("[index](../../README.md#the-notebooks)")
     first = build.title_cell(
         name, f"{stem[:2]} {kind.capitalize()}: {title}", links, f"{text} {LEAD[kind]}"
     )
@@ -67,4 +61,5 @@ def compose(name: str) -> nbformat.NotebookNode:
 
 
 if __name__ == "__main__":
-    sys.exit(build.main(compose, names()))
+    names = [f"{kind}/{stem}" for stem in stems() for kind in LEFT_OUT]
+    sys.exit(build.main(compose, names))
