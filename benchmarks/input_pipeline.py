@@ -71,8 +71,6 @@ def main() -> None:
         },
     }
     print("written:", environment.write_results("input_pipeline", figures).name)
-    for name, ratio in figures["times_what_training_consumes"].items():
-        print(f"{name}: {ratio['median']:.1f} times what training consumes")
 
 
 if __name__ == "__main__":

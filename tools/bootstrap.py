@@ -27,15 +27,6 @@ def check_python() -> None:
         )
 
 
-def usable(python: pathlib.Path) -> bool:
-    """Tell whether this interpreter of an environment runs and has pip."""
-    try:
-        command = [python, "-m", "pip", "--version"]
-        return subprocess.run(command, capture_output=True).returncode == 0
-    except OSError:  # absent, or half-written by a run that was killed
-        return False
-
-
 def install(requirements: list[str]) -> None:
     """Make the environment hold `requirements` (file names below the root)."""
     wanted = b"".join((ROOT / name).read_bytes() for name in requirements)
@@ -51,7 +42,12 @@ def install(requirements: list[str]) -> None:
             f"up to {needed:.0f} GiB more; free some space and start again"
         )
     python = VENV / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    if not usable(python):
+    try:
+        command = [python, "-m", "pip", "--version"]
+        usable = not subprocess.run(command, capture_output=True).returncode
+    except OSError:  # absent, or half-written by a run that was killed
+        usable = False
+    if not usable:
         print("Creating .venv ...", flush=True)
         command = [sys.executable, "-m", "venv", "--clear", VENV]
         if subprocess.run(command).returncode:

@@ -79,8 +79,7 @@ def title_cell(name: str, title: str, links: list[str], text: str) -> NotebookNo
 
 def minutes(stem: str) -> str:
     """Say how long a page takes, as `tools.run_notebooks --record` measured it."""
-    path = ROOT / "results" / "notebooks.json"
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = json.loads((ROOT / "results/notebooks.json").read_text(encoding="utf-8"))
     seconds = record["seconds"].get(stem)
     if seconds is None:
         return "a few minutes"

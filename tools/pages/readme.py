@@ -98,8 +98,8 @@ def filled(text: str) -> str:
     """Return a README with its measured values as `results/` has them now."""
     known = measured()
     if unknown := {name for name, _ in MARK.findall(text)} - set(known):
-        names = f"nothing measured is called {unknown.pop()}; there are "
-        raise ValueError(names + ", ".join(known))
+        sentence = f"nothing measured is called {min(unknown)}; there are "
+        raise ValueError(sentence + ", ".join(known))
     text = MARK.sub(lambda m: f"<!-- {m[1]} -->{known[m[1]]}<!-- end -->", text)
     text = re.sub(r"^git clone .+$", f"git clone {address()}", text, flags=re.MULTILINE)
     return ROW.sub(notebook_row, text)

@@ -144,8 +144,7 @@ def main() -> int:
     pages = [SEARCH if page == "search.html" else page for page in pages]
     chromium = next(filter(None, map(shutil.which, BROWSERS)), None)
     if chromium is None:
-        names = ", ".join(BROWSERS)
-        stop(f"no Chromium on PATH ({names}); on Debian: apt-get install chromium")
+        stop("no Chromium on PATH; on Debian: apt-get install chromium")
     try:
         from playwright.sync_api import Error, sync_playwright
 
