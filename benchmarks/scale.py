@@ -2,9 +2,8 @@
 
 Test photos go in at several sizes, squashed to a square as in training, and with their
 sides' ratio kept at the same number of pixels. The logits are brought back to the
-photo's own size and scored there. Writes results/scale.json.
-
-The network is `timing.NETWORK`, unless --model names another.
+photo's own size and scored there. The network is `timing.NETWORK`, unless --model
+names another. Writes results/scale.json.
 """
 
 import itertools
@@ -78,8 +77,6 @@ def main() -> None:
         "mean_iou": measured(model, examples),
         "probe": probes.of("scale", {}),
     }
-    for name, row in figures["mean_iou"].items():
-        print(f"{name:10}", *(f"{size}: {value:.3f} " for size, value in row.items()))
     print("written:", environment.write_results("scale", figures).name)
 
 

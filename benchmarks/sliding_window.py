@@ -26,8 +26,7 @@ def windows(photo: np.ndarray) -> np.ndarray:
 
 def measured(classifier: keras.Model, network: keras.Model, size: int, runs: int):
     """Time both ways over one photo."""
-    photo = np.random.default_rng(0).uniform(0, 255, (1, size, size, 3))
-    photo = photo.astype("float32")
+    photo = np.float32(np.random.default_rng(0).uniform(0, 255, (1, size, size, 3)))
     cut = windows(photo)
     # The largest batch that divides the windows: none of another shape is compiled.
     batch = max(n for n in range(1, 17) if len(cut) % n == 0)

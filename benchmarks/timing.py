@@ -8,6 +8,7 @@ from collections.abc import Callable
 from utils import environment
 
 NETWORK = "build/models/oxford-pets-sample_trimap/8s.keras"  # `make results` makes it
+Measure = Callable[[], float]
 
 
 def begin(doc: str, **defaults: int | str | list[int]) -> argparse.Namespace:
@@ -39,16 +40,12 @@ def seconds(work: Callable[[], object], times: int = 1) -> float:
     return (time.perf_counter() - started) / times
 
 
-def rate(
-    amount: float, work: Callable[[], object], times: int = 1
-) -> Callable[[], float]:
+def rate(amount: float, work: Callable[[], object], times: int = 1) -> Measure:
     """Return a measure of how much a second gets done where `work` does `amount`."""
     return lambda: amount / seconds(work, times)
 
 
-def in_turn(
-    measures: dict[str, Callable[[], float]], runs: int
-) -> dict[str, list[float]]:
+def in_turn(measures: dict[str, Measure], runs: int) -> dict[str, list[float]]:
     """Take each measure once a run, after a first run that traces and is not kept."""
     found = {name: [] for name in measures}
     for run in range(runs + 1):

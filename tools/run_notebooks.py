@@ -78,8 +78,7 @@ def table(outcomes: list[Outcome]) -> str:
     for o in outcomes:
         word, last = ("NO ", o.error.splitlines()[0]) if o.error else ("yes", o.figure)
         lines.append(f"{o.name:{wide}}  {o.seconds:7.0f}  {word}  {last}")
-    lines.append(f"{sum(o.seconds for o in outcomes):.0f} s in all")
-    return "\n".join(lines)
+    return "\n".join([*lines, f"{sum(o.seconds for o in outcomes):.0f} s in all"])
 
 
 def parameter(words: str) -> object:
