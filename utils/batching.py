@@ -272,3 +272,29 @@ class Batches(keras.utils.PyDataset):
     def on_epoch_end(self) -> None:
         """Go on to the next epoch's order and augmentation; Keras calls this."""
         self.plan.epoch += 1
+
+
+class RepeatableEpochs(keras.callbacks.Callback):
+    """Makes every epoch depend on (seed, epoch) alone: order, augmentation, dropout.
+
+    Then a run that goes on after a stop sees what it would have seen without one.
+
+    Args:
+        data: what is trained on; one of `pets.load` or `Batches` follows, another
+            keeps its own order.
+        seed: of dropout.
+    """
+
+    def __init__(self, data, seed: int):
+        super().__init__()
+        self.plan, self.seed = plan_of(data), seed
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Set the epoch of the photos, and the state of each dropout layer."""
+        if self.plan:
+            self.plan.epoch = epoch
+        for number, layer in enumerate(self.model.layers):
+            generator = getattr(layer, "seed_generator", None)
+            if generator is not None:
+                start = np.random.SeedSequence([self.seed, epoch, number])
+                generator.state.assign(start.generate_state(2))
