@@ -165,7 +165,7 @@ def load(
         photos = photos.map(read, num_parallel_calls=records.PARALLEL_CALLS)
         known_length = tf.data.experimental.assert_cardinality(len(plan))
         photos = records.untuned(photos.apply(known_length).prefetch(2))
-    batching.set_plan(photos, plan)
+    batching.PLANS[photos] = plan
     return photos
 
 

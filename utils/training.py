@@ -69,7 +69,7 @@ def cosine_schedule(
 
     Args:
         learning_rate: the highest.
-        steps: of the whole training; the first one already moves the weights.
+        steps: of the whole training.
 
     Source: Loshchilov, Hutter: SGDR, ICLR 2017, equation 5, without restarts.
     """
