@@ -13,7 +13,7 @@ import tensorflow as tf
 from conftest import ROOT, THIN
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from utils import batching, callbacks, fcn, pets, training
+from utils import batching, fcn, losses, pets, training
 
 EPOCHS = 3
 
@@ -144,8 +144,8 @@ def test_a_loss_that_is_no_number_names_the_files(folder, tmp_path, value):
     model = keras.Model(inputs, keras.layers.Lambda(poison)(inputs))
     model.compile("sgd", lambda mask, x: tf.reduce_mean(x**2), jit_compile=False)
     watch = [
-        callbacks.RepeatableEpochs(shuffled, 0),
-        callbacks.StopAtNaN(shuffled),
+        batching.RepeatableEpochs(shuffled, 0),
+        losses.StopAtNaN(shuffled),
     ]
     with pytest.raises(FloatingPointError, match="epoch 1, batch") as caught:
         model.fit(shuffled, shuffle=False, verbose=0, callbacks=watch)

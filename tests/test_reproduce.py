@@ -24,7 +24,7 @@ PROGRAM = """
 import pathlib, resource, signal, sys, time
 from tools import reproduce
 from tools.results import probe, recipe
-from utils import callbacks, environment, pet_records, vgg16
+from utils import environment, pet_records, training, vgg16
 vgg16.BLOCKS = {thin}
 environment.ROOT = pathlib.Path.cwd()
 environment.CACHE = pet_records.CACHE = environment.ROOT / "cache"
@@ -35,11 +35,11 @@ largest = {largest}
 if largest:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
-saved = callbacks.Checkpoints.on_epoch_end
+saved = training.Checkpoints.on_epoch_end
 def slowly(*arguments, **options):
     saved(*arguments, **options)
     time.sleep({pause})
-callbacks.Checkpoints.on_epoch_end = slowly
+training.Checkpoints.on_epoch_end = slowly
 sys.exit(reproduce.main())
 """
 

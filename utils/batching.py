@@ -21,11 +21,10 @@ FILL = 116.0
 
 
 def windows(draws: np.ndarray) -> np.ndarray:
-    """Choose the part of each photo to show: a square window, half of them mirrored.
+    """Choose the part of each photo to show: a window, half of them mirrored.
 
-    Zoom is drawn evenly on a logarithmic scale between `MIN_ZOOM` and `MAX_ZOOM`.
-    Above 1 the window lies anywhere inside the photo (a crop); below 1 the photo lies
-    anywhere inside the window.
+    Zoom is drawn evenly on a logarithmic scale. Above 1 the window lies anywhere inside
+    the photo (a crop); below 1 the photo lies anywhere inside the window.
 
     Args:
         draws: (B, 4) floats in [0, 1): flip, zoom, vertical and horizontal place.
@@ -87,12 +86,7 @@ def _between(image: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
 def brightness(image: np.ndarray, draw: float) -> np.ndarray:
     """Add up to `MAX_BRIGHTNESS` grey levels to a photo, or take them away.
 
-    Args:
-        image: float32, any shape, 0..255.
-        draw: in [0, 1); 0.5 changes nothing.
-
-    Returns:
-        Float32 of the same shape, kept within 0..255.
+    Takes and returns float32 of any shape, 0..255; a draw of 0.5 changes nothing.
     """
     return np.clip(image + np.float32(MAX_BRIGHTNESS * (2 * draw - 1)), 0, 255)
 
@@ -100,12 +94,7 @@ def brightness(image: np.ndarray, draw: float) -> np.ndarray:
 def contrast(image: np.ndarray, draw: float) -> np.ndarray:
     """Spread a photo's values about their mean by 1 plus or minus `MAX_CONTRAST`.
 
-    Args:
-        image: float32, any shape, 0..255.
-        draw: in [0, 1); 0.5 changes nothing.
-
-    Returns:
-        Float32 of the same shape, kept within 0..255.
+    Takes and returns what `brightness` does.
     """
     factor, mean = np.float32(1 + MAX_CONTRAST * (2 * draw - 1)), image.mean()
     return np.clip(mean + factor * (image - mean), 0, 255)
@@ -186,12 +175,7 @@ class Plan:
         return np.float32(images), masks
 
 
-_PLANS = weakref.WeakKeyDictionary()  # of data sets that know nothing of epochs
-
-
-def set_plan(dataset, plan: Plan) -> None:
-    """Let `plan_of` know the plan that a data set follows."""
-    _PLANS[dataset] = plan
+PLANS = weakref.WeakKeyDictionary()  # data set of `pets.load` -> the plan it follows
 
 
 def plan_of(dataset) -> Plan | None:
@@ -200,7 +184,7 @@ def plan_of(dataset) -> Plan | None:
     A data set derived from one of `pets.load`, by `take` for example, follows the plan
     of the original but is not known here.
     """
-    return getattr(dataset, "plan", None) or _PLANS.get(dataset)
+    return getattr(dataset, "plan", None) or PLANS.get(dataset)
 
 
 def check_pairs(images: np.ndarray, masks: np.ndarray) -> None:
@@ -272,3 +256,29 @@ class Batches(keras.utils.PyDataset):
     def on_epoch_end(self) -> None:
         """Go on to the next epoch's order and augmentation; Keras calls this."""
         self.plan.epoch += 1
+
+
+class RepeatableEpochs(keras.callbacks.Callback):
+    """Makes every epoch depend on (seed, epoch) alone: order, augmentation, dropout.
+
+    Then a run that goes on after a stop sees what it would have seen without one.
+
+    Args:
+        data: what is trained on; one of `pets.load` or `Batches` follows, another
+            keeps its own order.
+        seed: of dropout.
+    """
+
+    def __init__(self, data, seed: int):
+        super().__init__()
+        self.plan, self.seed = plan_of(data), seed
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Set the epoch of the photos, and the state of each dropout layer."""
+        if self.plan:
+            self.plan.epoch = epoch
+        for number, layer in enumerate(self.model.layers):
+            generator = getattr(layer, "seed_generator", None)
+            if generator is not None:
+                start = np.random.SeedSequence([self.seed, epoch, number])
+                generator.state.assign(start.generate_state(2))

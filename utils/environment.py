@@ -245,14 +245,14 @@ def peak_memory() -> float:
     """
     if on_gpu():
         return _peak_of_gpu() / 1e9
-    if sys.platform == "win32":
-        return float("nan")  # Windows does not tell without another package
     status = pathlib.Path("/proc/self/status")
     held = status.is_file() and re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
     if held:  # Linux, where getrusage begins with the parent's peak
         return int(held[1]) * 1024 / 1e9
-    import resource
-
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most * (1 if sys.platform == "darwin" else 1024) / 1e9
 

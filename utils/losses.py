@@ -1,8 +1,10 @@
-"""Losses for segmentation, void left out; on Keras alone."""
+"""Losses for segmentation, void left out, and a stop at NaN; on Keras alone."""
 
 import keras
 import numpy as np
 from keras import ops
+
+from utils.batching import plan_of
 
 
 def cross_entropy(
@@ -102,3 +104,52 @@ def check_mask(
             f"{num_classes - 1} and {ignore_class} for void; map it to one of them."
         )
     return mask
+
+
+class StopAtNaN(keras.callbacks.Callback):
+    """Stops when the loss or a weight is not a finite number, and names the files.
+
+    Args:
+        data: what is trained on; file names are known for one of `pets.load`.
+    """
+
+    def __init__(self, data):
+        super().__init__()
+        self.plan, self.epoch, self.batch = plan_of(data), 0, 0
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Note the epoch."""
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Look at the loss: a mean over the epoch so far, so one NaN stays in it.
+
+        Raises:
+            FloatingPointError: when it is NaN or infinite.
+        """
+        self.batch = batch
+        if not np.isfinite(float(logs["loss"])):
+            self._stop("The loss is")
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Look at the weights: the last step may have spoilt them after a good loss.
+
+        Raises:
+            FloatingPointError: when one is NaN or infinite.
+        """
+        for weight in self.model.trainable_weights:
+            if not np.isfinite(ops.convert_to_numpy(weight)).all():
+                self._stop(f"The weight {weight.path} is")
+
+    def _stop(self, what: str) -> None:
+        files = "unknown"
+        if self.plan:
+            # The step of the batch before may be the one that went too far.
+            suspects = range(self.batch, max(-1, self.batch - 2), -1)
+            named = (self.plan.names(self.epoch, batch) for batch in suspects)
+            files = " after ".join(", ".join(names) for names in named)
+        raise FloatingPointError(
+            f"{what} not a finite number in epoch {self.epoch + 1}, batch "
+            f"{self.batch + 1}, files: {files}; look at these photos and masks, or "
+            "lower the learning rate."
+        )

@@ -124,29 +124,18 @@ class SegmentationMetrics(keras.metrics.Metric):
     Args:
         num_classes: C.
         ignore_class: id in the mask of pixels that do not count.
+        kwargs: as for `keras.metrics.Metric`.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        ignore_class: int = 255,
-        name: str = "segmentation",
-        dtype: str | None = None,
-    ):
-        super().__init__(name=name, dtype=dtype)
-        self.num_classes = num_classes
-        self.ignore_class = ignore_class
+    def __init__(self, num_classes: int, ignore_class: int = 255, **kwargs):
+        super().__init__(**{"name": "segmentation", **kwargs})
+        self.num_classes, self.ignore_class = num_classes, ignore_class
         # Integers: float32 stops counting at 2**24 pixels, some 330 photos of 224 px.
         self.confusion = self.add_variable(
             (num_classes, num_classes), initializer="zeros", dtype=COUNT
         )
 
-    def update_state(
-        self,
-        y_true: keras.KerasTensor,
-        y_pred: keras.KerasTensor,
-        sample_weight: None = None,
-    ) -> None:
+    def update_state(self, y_true, y_pred, sample_weight: None = None) -> None:
         """Count a batch.
 
         Args:

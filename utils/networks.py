@@ -49,8 +49,8 @@ def load_model(path: str | os.PathLike) -> keras.Model:
 class TrainedOn(layers.Layer):
     """Hands logits on unchanged, and keeps what the network was trained on.
 
-    A layer, because a layer's configuration stays with the network wherever it goes:
-    through `.keras` files, copies and exports.
+    A layer, because its configuration stays with the network in `.keras` files, copies
+    and exports.
 
     Args:
         image_size: side of the square photos, in pixels.
@@ -106,8 +106,7 @@ def remember(
 
 def trained_on(model: keras.Model) -> TrainedOn | None:
     """Return the layer that keeps what a network was trained on, if it has one."""
-    found = [layer for layer in model.layers if isinstance(layer, TrainedOn)]
-    return found[-1] if found else None
+    return next((x for x in model.layers[::-1] if isinstance(x, TrainedOn)), None)
 
 
 def heads(model: keras.Model) -> keras.Model:
@@ -150,12 +149,13 @@ def backbone_features(model: keras.Model, dataset):
     parts = []
     for images, masks in dataset:
         # float16 keeps 3 digits, and halves the memory.
-        features = tuple(tf.cast(pool, tf.float16) for pool in call(images))
-        height, width = 32 * features[-1].shape[1], 32 * features[-1].shape[2]
-        beyond = [[0, 0], [0, height - masks.shape[1]], [0, width - masks.shape[2]]]
-        parts.append((features, tf.pad(masks, beyond, constant_values=VOID)))
-    joined = tf.nest.map_structure(lambda *arrays: tf.concat(arrays, 0), *parts)
-    return pet_records.untuned(tf.data.Dataset.from_tensor_slices(joined))
+        features = [np.float16(pool) for pool in call(images)]
+        height, width = (32 * side for side in features[-1].shape[1:3])
+        beyond = [(0, 0), (0, height - masks.shape[1]), (0, width - masks.shape[2])]
+        parts.append([*features, np.pad(masks, beyond, constant_values=VOID)])
+    *features, masks = map(np.concatenate, zip(*parts, strict=True))
+    examples = tf.data.Dataset.from_tensor_slices((tuple(features), masks))
+    return pet_records.untuned(examples)
 
 
 def _pools(model: keras.Model) -> list[keras.KerasTensor]:
@@ -165,9 +165,7 @@ def _pools(model: keras.Model) -> list[keras.KerasTensor]:
 def training_memory(
     model: keras.Model, image_size: int, batch_size: int
 ) -> dict[str, float]:
-    """Predict what a training step with Adam takes in memory.
-
-    Left out is the backend itself, and the work space its libraries choose.
+    """Predict what a training step with Adam takes in memory, the backend left out.
 
     Args:
         model: of `fcn.build`; its layers' precision counts, and which are frozen.
@@ -175,11 +173,10 @@ def training_memory(
         batch_size: photos in a step.
 
     Returns:
-        Gigabytes (1e9 bytes) of `weights` (with the copies mixed precision computes
-        with), `gradients`, `optimizer`, `activations` (the features the way back
-        needs) and `passing` (what exists for a moment, where that is largest: Adam's
-        three intermediate results for a weight, the gradients behind and before a
-        layer), and their sum, `total`.
+        Gigabytes (1e9 bytes) of `weights` (with the 16-bit copies of mixed precision),
+        `gradients`, `optimizer`, `activations` (the features the way back needs) and
+        `passing` (what exists for a moment: Adam's three intermediate results for the
+        largest weight, two gradients of the largest features), and their sum, `total`.
     """
     shapes = keras.Model(model.input, [layer.output for layer in model.layers])
     sizes = shapes.compute_output_shape((batch_size, image_size, image_size, 3))
@@ -240,12 +237,11 @@ def trained_fcn(
     """
     from utils import pet_records, pets
 
-    if variant not in fcn.VARIANTS:
-        raise ValueError(f"Variant {variant!r} is unknown; take one of {fcn.VARIANTS}.")
     on_gpu = environment.on_gpu()
     image_size = image_size or (224 if on_gpu else 96)
-    stages = ["at_once"] if variant == "at_once" else ["32s", "16s", "8s"]
-    stages = stages[: stages.index(variant) + 1]
+    stages = ["32s", "16s", "8s"]
+    # An unknown variant is refused by fcn.build.
+    stages = stages[: stages.index(variant) + 1] if variant in stages else [variant]
     slim = {"fc_units": 512, "fc_kernel": 1, "weights": "imagenet_convolutions"}
     state = pet_records.state(dataset)
     settings = (state, task, image_size, epochs, seed, on_gpu, slim)
@@ -258,15 +254,8 @@ def trained_fcn(
         return model
     keras.utils.set_random_seed(seed)
     model = model or fcn.build(stages[0], len(pets.CLASS_NAMES[task]), **slim)
-    train = pets.load(
-        dataset,
-        "trainval",
-        task=task,
-        image_size=image_size,
-        augment=on_gpu,
-        shuffle=on_gpu,
-        seed=seed,
-    )
+    options = {"task": task, "image_size": image_size, "seed": seed}
+    train = pets.load(dataset, "trainval", augment=on_gpu, shuffle=on_gpu, **options)
     if not on_gpu:
         training.freeze(model, (1, 2, 3, 4, 5))
         features = backbone_features(model, train)

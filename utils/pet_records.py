@@ -8,7 +8,6 @@ import hashlib
 import os
 import pathlib
 import urllib.request
-from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -160,32 +159,27 @@ class Split:
 
     Attributes:
         count: number of photos.
-        file_names: their names, `label` (breed, 0 to 36) and `species` (0 cat, 1 dog)
-            as arrays of that length.
+        file_names: of the photos (N,).
+        species: 0 cat, 1 dog (N,) int32.
     """
 
     def __init__(self, path: str, split: str):
         self._builder = tfds.builder_from_directory(path)
         self._official = "test" if split == "test" else "train"
-        known = [
-            (row["file_name"].decode(), row["species"], row["label"])
-            for row in self._read(("file_name", "species", "label"))
-        ]
-        chosen = {"train": lambda name: not in_validation(name)}
-        chosen["validation"] = in_validation
-        choose = chosen.get(split, lambda name: True)
-        self._keep = np.array([choose(name) for name, _, _ in known], bool)
-        kept = [row for row, keep in zip(known, self._keep, strict=True) if keep]
-        if not kept:
+        rows = self._records().map(lambda row: (row["file_name"], row["species"]))
+        known = [(name.decode(), animal) for name, animal in rows.as_numpy_iterator()]
+        wanted = {"train": (False,), "validation": (True,)}.get(split, (False, True))
+        self._keep = np.array([in_validation(n) in wanted for n, _ in known], bool)
+        if not self._keep.any():
             raise ValueError(
                 f"the split {split!r} has no photos: none of the {len(known)} in the "
                 "official trainval list falls into it by the hash of its name, so add "
                 "photos or choose another split."
             )
-        self.count = len(kept)
-        self.file_names = np.array([name for name, _, _ in kept])
-        self.species = np.array([species for _, species, _ in kept], np.int32)
-        self.label = np.array([label for _, _, label in kept], np.int32)
+        names, species = zip(*known, strict=True)
+        self.file_names = np.array(names)[self._keep]
+        self.species = np.int32(species)[self._keep]
+        self.count = len(self.file_names)
 
     def _records(self) -> tf.data.Dataset:
         skip = tfds.decode.SkipDecoding()
@@ -196,10 +190,6 @@ class Split:
             # how many files TFDS wrote.
             read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
         )
-
-    def _read(self, names: tuple[str, ...]) -> Iterator[dict]:
-        chosen = self._records().map(lambda row: {name: row[name] for name in names})
-        return chosen.as_numpy_iterator()
 
     def examples(self) -> tf.data.Dataset:
         """Return the records as TFDS gives them, photo and mask still encoded."""

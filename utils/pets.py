@@ -8,7 +8,7 @@ the spot) or a folder of your own in the official layout.
 
 import numbers
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -36,18 +36,15 @@ def class_table(task: str) -> np.ndarray:
         (2, 256) int32: row 0 for cats, 1 for dogs; column by the file's value, where 1
         is pet, 2 background, 3 border; all other values are `VOID`.
     """
+    known = {  # pet, background and border, of cats and of dogs
+        "trimap": [(0, 1, 2), (0, 1, 2)],
+        "species": [(1, 0, VOID), (2, 0, VOID)],
+        "foreground": [(1, 0, VOID), (1, 0, VOID)],
+    }
+    if task not in known:
+        raise ValueError(f"unknown task {task!r}: choose one of {', '.join(known)}.")
     table = np.full((2, 256), VOID, np.int32)
-    if task == "trimap":
-        table[:, 1:4] = 0, 1, 2
-    elif task == "foreground":
-        table[:, 1:3] = 1, 0
-    elif task == "species":
-        table[:, 2] = 0
-        table[:, 1] = 1, 2
-    else:
-        raise ValueError(
-            f"unknown task {task!r}: choose one of {', '.join(CLASS_NAMES)}."
-        )
+    table[:, 1:4] = known[task]
     return table
 
 
@@ -78,71 +75,6 @@ def _check(split: str, on_error: str, **least: tuple[int, int]) -> None:
             raise ValueError(
                 f"{name} is {value!r}: give a whole number from {lowest} up."
             )
-
-
-def _batches(
-    finish: Callable,
-    dataset: str | os.PathLike,
-    split: str,
-    *,
-    image_size: int = 224,
-    batch_size: int = 16,
-    augment: bool = False,
-    shuffle: bool = False,
-    seed: int = 0,
-    on_error: str = "stop",
-    data_dir: str | os.PathLike | None = None,
-) -> tf.data.Dataset:
-    """Return batches of `finish(images, trimaps, species, breeds)`."""
-    _check(
-        split,
-        on_error,
-        image_size=(image_size, 1),
-        batch_size=(batch_size, 1),
-        seed=(seed, 0),
-    )
-    path = records.prepared_path(dataset, data_dir, on_error)
-    known = records.split_of(path, split)
-    resized = records.fits(known.count, image_size)
-    plan = batching.Plan(known.file_names, batch_size, shuffle, augment, seed)
-
-    def numbers() -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (epoch, places (B,)) for one pass over the photos."""
-        epoch, plan.epoch = plan.epoch, plan.epoch + 1
-        for batch in range(len(plan)):
-            yield epoch, plan.places(epoch, batch)
-
-    with tf.device("CPU:0"):  # a GPU has better things to hold
-        images, masks = records.stored(path, split, image_size)
-        species, breeds = tf.constant(known.species), tf.constant(known.label)
-
-        def read(epoch, places):
-            image, mask = tf.gather(images, places), tf.gather(masks, places)
-            if not resized:
-                image, mask = tf.map_fn(
-                    lambda pair: records.resize(*records.decode(*pair), image_size),
-                    (image, mask),
-                    fn_output_signature=(tf.uint8, tf.uint8),
-                )
-            image, mask = tf.numpy_function(
-                plan.changed,
-                (image, mask, epoch, places),
-                (tf.float32, tf.uint8),
-                stateful=False,  # else deterministic runs would do one batch at a time
-            )
-            image.set_shape((None, image_size, image_size, 3))
-            mask.set_shape((None, image_size, image_size))
-            return finish(
-                image, mask, tf.gather(species, places), tf.gather(breeds, places)
-            )
-
-        signature = tf.TensorSpec((), tf.int64), tf.TensorSpec((None,), tf.int64)
-        photos = tf.data.Dataset.from_generator(numbers, output_signature=signature)
-        photos = photos.map(read, num_parallel_calls=records.PARALLEL_CALLS)
-        known_length = tf.data.experimental.assert_cardinality(len(plan))
-        photos = records.untuned(photos.apply(known_length).prefetch(2))
-    batching.set_plan(photos, plan)
-    return photos
 
 
 def load(
@@ -193,54 +125,48 @@ def load(
         OSError: the disk is full.
     """
     table = class_table(task)
-    return _batches(
-        lambda images, trimaps, species, _: (
-            images,
-            to_classes(trimaps, species, table),
-        ),
-        dataset,
-        split,
-        image_size=image_size,
-        batch_size=batch_size,
-        augment=augment,
-        shuffle=shuffle,
-        seed=seed,
-        on_error=on_error,
-        data_dir=data_dir,
-    )
+    least = {"image_size": (image_size, 1), "batch_size": (batch_size, 1)}
+    _check(split, on_error, seed=(seed, 0), **least)
+    path = records.prepared_path(dataset, data_dir, on_error)
+    known = records.split_of(path, split)
+    resized = records.fits(known.count, image_size)
+    plan = batching.Plan(known.file_names, batch_size, shuffle, augment, seed)
 
+    def numbers() -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (epoch, places (B,)) for one pass over the photos."""
+        epoch, plan.epoch = plan.epoch, plan.epoch + 1
+        for batch in range(len(plan)):
+            yield epoch, plan.places(epoch, batch)
 
-def load_classification(
-    dataset: str | os.PathLike, split: str, *, label: str = "species", **options
-) -> tf.data.Dataset:
-    """Load photos and what is on them in batches.
+    with tf.device("CPU:0"):  # a GPU has better things to hold
+        images, masks = records.stored(path, split, image_size)
+        species = tf.constant(known.species)
 
-    Args:
-        dataset: as for `load`.
-        split: as for `load`.
-        label: `"species"` (0 cat, 1 dog) or `"breed"` (0 to 36 in the Oxford set), see
-            `LABEL_NAMES`.
-        options: `image_size` and all that follow it in `load`.
+        def read(epoch, places):
+            image, mask = tf.gather(images, places), tf.gather(masks, places)
+            if not resized:
+                image, mask = tf.map_fn(
+                    lambda pair: records.resize(*records.decode(*pair), image_size),
+                    (image, mask),
+                    fn_output_signature=(tf.uint8, tf.uint8),
+                )
+            image, mask = tf.numpy_function(
+                plan.changed,
+                (image, mask, epoch, places),
+                (tf.float32, tf.uint8),
+                stateful=False,  # else deterministic runs would do one batch at a time
+            )
+            image.set_shape((None, image_size, image_size, 3))
+            mask.set_shape((None, image_size, image_size))
+            return image, to_classes(mask, tf.gather(species, places), table)
 
-    Returns:
-        Batches of images (B, image_size, image_size, 3) float32 RGB 0..255 and labels
-        (B,) int32.
-
-    Raises:
-        ValueError, FileNotFoundError, ConnectionError, OSError: as for `load`.
-    """
-    if label not in LABEL_NAMES:
-        known = ", ".join(LABEL_NAMES)
-        raise ValueError(f"unknown label {label!r}: choose one of {known}.")
-    return _batches(
-        lambda images, _, species, breeds: (
-            images,
-            species if label == "species" else breeds,
-        ),
-        dataset,
-        split,
-        **options,
-    )
+        signature = tf.TensorSpec((), tf.int64), tf.TensorSpec((None,), tf.int64)
+        photos = tf.data.Dataset.from_generator(numbers, output_signature=signature)
+        photos = photos.map(read, num_parallel_calls=records.PARALLEL_CALLS)
+        known_length = tf.data.experimental.assert_cardinality(len(plan))
+        photos = records.untuned(photos.apply(known_length).prefetch(2))
+    batching.PLANS[photos] = plan
+    return photos
 
 
 def load_examples(

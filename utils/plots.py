@@ -69,13 +69,9 @@ def grid(rows: int, columns: int, *, size: float = 2.4, aspect: float = 1.0):
         size: width of one cell in inches.
         aspect: height of one cell in widths.
     """
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(columns * size, rows * size * aspect),
-        squeeze=False,
-        layout="constrained",
-    )
+    inches = (columns * size, rows * size * aspect)
+    options = {"squeeze": False, "layout": "constrained"}
+    figure, axes = plt.subplots(rows, columns, figsize=inches, **options)
     for axis in axes.flat:
         axis.set_axis_off()
     return figure, axes
@@ -117,8 +113,8 @@ def overlay(image, mask, *, names=("background", "cat", "dog")) -> np.ndarray:
     tinted = np.asarray(image, np.float32) * 0.35  # unknown: dark
     for index, name in enumerate(names):
         where = np.asarray(mask) == index
-        color = 255 * np.array(to_rgb(COLORS[name]), np.float32)
         share = 0.0 if name == "background" else 0.55
+        color = 255 * np.float32(to_rgb(COLORS[name]))
         tinted[where] = (1 - share) * np.asarray(image)[where] + share * color
     return photo(tinted)
 

@@ -1,19 +1,20 @@
 """Training and scoring a segmentation network, on Keras alone."""
 
 import contextlib
-import functools
+import json
 import math
 import os
+import pathlib
 import re
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 from keras import ops
 
-from utils import callbacks as watching
 from utils import environment
-from utils.batching import Batches, check_pairs
-from utils.losses import SegmentationLoss, check_mask
+from utils.batching import Batches, RepeatableEpochs, check_pairs
+from utils.losses import SegmentationLoss, StopAtNaN, check_mask
 from utils.metrics import SegmentationMetrics, scores
 
 
@@ -68,7 +69,7 @@ def cosine_schedule(
 
     Args:
         learning_rate: the highest.
-        steps: of the whole training; the first one already moves the weights.
+        steps: of the whole training.
 
     Source: Loshchilov, Hutter: SGDR, ICLR 2017, equation 5, without restarts.
     """
@@ -82,15 +83,21 @@ def cosine_schedule(
     )
 
 
-def _as_batches(data, **options):
-    """Return arrays (images, masks) as `Batches`, and anything else as it is."""
-    return Batches(*data, **options) if isinstance(data, tuple | list) else data
+def _as_batches(data, names: list[str] | None = None, **options):
+    """Return arrays (images, masks) as `Batches`, and anything else as it is.
+
+    With `names` of outputs, each of them gets the mask.
+    """
+    data = Batches(*data, **options) if isinstance(data, tuple | list) else data
+    if names is None or data is None:
+        return data
+    if isinstance(data, keras.utils.PyDataset):
+        return _SeveralOutputs(data, names)
+    return data.map(lambda inputs, mask: (inputs, dict.fromkeys(names, mask)))
 
 
 class _SeveralOutputs(keras.utils.PyDataset):
-    """Batches of another data set, the same mask for each output of `at_once`."""
-
-    def __init__(self, data, names: list[str]):
+    def __init__(self, data: keras.utils.PyDataset, names: list[str]):
         super().__init__()
         self.data, self.names = data, names
 
@@ -98,16 +105,79 @@ class _SeveralOutputs(keras.utils.PyDataset):
         return len(self.data)
 
     def __getitem__(self, batch: int) -> tuple:
-        return self.for_all(*self.data[batch])
-
-    def for_all(self, inputs, mask) -> tuple:
+        inputs, mask = self.data[batch]
         return inputs, dict.fromkeys(self.names, mask)
 
-    def any_kind(self):
-        """Return it, or the same as `tf.data` where the other one is that."""
-        if isinstance(self.data, keras.utils.PyDataset):
-            return self
-        return self.data.map(self.for_all)
+
+class Checkpoints(keras.callbacks.Callback):
+    """Keeps all that training needs to go on, after every epoch, the last two of them.
+
+    A checkpoint is one file that appears when it is whole, so a kill at any moment
+    leaves a good one. (`keras.callbacks.BackupAndRestore` writes weights and epoch one
+    after the other: a kill between the two makes it train an epoch twice.)
+
+    Args:
+        folder: for this run alone; made when absent.
+        model: compiled, its optimiser built; takes over what the folder holds.
+
+    Attributes:
+        history: a list with a value per epoch done, for each name `fit` measured.
+
+    Raises:
+        ValueError: the folder holds another network's checkpoints, or damaged ones.
+    """
+
+    def __init__(self, folder: str | os.PathLike, model: keras.Model):
+        super().__init__()
+        self.folder, self.history = pathlib.Path(folder), {}
+        kept = sorted(self.folder.glob("epoch_*"), reverse=True)
+        if kept and not any(self._restored(model, path) for path in kept):
+            raise ValueError(
+                f"The checkpoints in {self.folder} are damaged; remove that folder, "
+                "and this part of the training begins again."
+            )
+
+    def _restored(self, model: keras.Model, path: pathlib.Path) -> bool:
+        """Take over a checkpoint; return whether it can be read."""
+        try:
+            with np.load(path) as stored:
+                values = dict(stored)
+            self.history = json.loads(str(values.pop("history")))
+        except Exception:  # there are many ways to be damaged, and one cure
+            return False
+        variables = _state(model)
+        shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+        if shapes != {name: value.shape for name, value in values.items()}:
+            raise ValueError(
+                f"{self.folder} holds the checkpoint of another network; give "
+                "another folder, or remove it."
+            )
+        for name, variable in variables.items():
+            variable.assign(values[name])
+        return True
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            OSError: when that fails; the one before is still there.
+        """
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(float(value))
+        state = _state(self.model)
+        values = {name: ops.convert_to_numpy(state[name]) for name in state}
+        path = self.folder / f"epoch_{epoch + 1:04}.npz"
+        with environment.replacing(path) as partial, partial.open("wb") as file:
+            np.savez(file, history=json.dumps(self.history), **values)
+        for old in sorted(self.folder.glob("epoch_*"))[:-2]:
+            with contextlib.suppress(OSError):
+                old.unlink()
+
+
+def _state(model: keras.Model) -> dict[str, keras.Variable]:
+    """Name all that a run changes: weights, and what the optimiser remembers."""
+    optimizer = {f"optimizer {n}": v for n, v in enumerate(model.optimizer.variables)}
+    return {f"weight {n}": v for n, v in enumerate(model.variables)} | optimizer
 
 
 def fit(
@@ -160,7 +230,6 @@ def fit(
     names = list(model.output) if isinstance(model.output, dict) else None
     num_classes = (model.output["s8"] if names else model.output).shape[-1]
     train = _as_batches(train, shuffle=True, seed=seed)
-    validation = _as_batches(validation)
     if isinstance(train, Batches):
         check_mask(train.masks, num_classes)
     else:
@@ -183,23 +252,14 @@ def fit(
             else False,
         )
         model.optimizer.build(model.trainable_variables)
-    watch = [
-        watching.RepeatableEpochs(train, seed),
-        watching.StopAtNaN(train),
-        *callbacks,
-    ]
-    kept = watching.Checkpoints(checkpoints, model) if checkpoints else None
-    if kept:
-        watch.append(kept)
-    if names:
-        train = _SeveralOutputs(train, names).any_kind()
-        validation = validation and _SeveralOutputs(validation, names).any_kind()
+    watch = [RepeatableEpochs(train, seed), StopAtNaN(train), *callbacks]
+    kept = Checkpoints(checkpoints, model) if checkpoints else None
     history = model.fit(
-        train,
+        _as_batches(train, names),
         epochs=epochs,
-        initial_epoch=kept.epoch if kept else 0,
-        validation_data=validation,
-        callbacks=watch,
+        initial_epoch=len(kept.history.get("loss", ())) if kept else 0,
+        validation_data=_as_batches(validation, names),
+        callbacks=[*watch, kept] if kept else watch,
         shuffle=False,  # the data set does that itself
         verbose=verbose,
     )
@@ -211,26 +271,9 @@ def forward(model: keras.Model):
 
     As one graph: layer by layer, 16 bits round otherwise. XLA is left to `fit`.
     """
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        call = functools.partial(model, training=False)
-        return tf.function(call, reduce_retracing=True)
-    if backend == "jax":
-        import jax
-
-        call = jax.jit(functools.partial(model.stateless_call, training=False))
-        parts = model.trainable_variables, model.non_trainable_variables
-
-        def current(images):
-            weights = [[variable.value for variable in part] for part in parts]
-            return call(*weights, images)[0]
-
-        return current
-    import torch
-
-    return torch.no_grad()(functools.partial(model, training=False))
+    alone = keras.Model(model.input, model.output)  # with settings of its own
+    alone.jit_compile = keras.backend.backend() == "jax"
+    return alone.predict_on_batch
 
 
 def evaluate(model: keras.Model, dataset, ignore_class: int = 255) -> dict:

@@ -1,6 +1,7 @@
 """VGG16 for plain RGB images of 0..255, with ImageNet weights from two places."""
 
 import dataclasses
+import math
 
 import keras
 import numpy as np
@@ -135,10 +136,8 @@ class LoadedWeights:
     unfilled: tuple[str, ...]
 
     def __str__(self) -> str:
-        sentence = f"{len(self.filled)} layers filled from {self.origin}"
-        if self.unfilled:
-            sentence += f"; not filled: {', '.join(self.unfilled)}"
-        return sentence + "."
+        rest = f"; not filled: {', '.join(self.unfilled)}" if self.unfilled else ""
+        return f"{len(self.filled)} layers filled from {self.origin}{rest}."
 
 
 def load_imagenet_weights(model: keras.Model, source: str = "auto") -> LoadedWeights:
@@ -227,14 +226,10 @@ def multiply_adds(model: keras.Model, input_size: int | None = None) -> dict[str
     Returns:
         Layer name -> multiply-adds, biases not counted.
     """
-    shape = (
-        (1, input_size, input_size, 3) if input_size else (1, *model.input_shape[1:])
-    )
-    counts = {}
+    sides = (input_size, input_size) if input_size else model.input_shape[1:3]
+    shape, counts = (1, *sides, 3), {}
     for layer in model.layers[1:]:
         shape = layer.compute_output_shape(shape)
         if isinstance(layer, layers.Conv2D | layers.Dense):
-            kernel = layer.kernel.shape
-            positions = np.prod(shape[1:-1], dtype=int)
-            counts[layer.name] = int(positions * np.prod(kernel, dtype=int))
+            counts[layer.name] = math.prod(shape[1:-1]) * math.prod(layer.kernel.shape)
     return counts
