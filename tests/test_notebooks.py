@@ -17,7 +17,7 @@ from conftest import ROOT, SAMPLE
 
 from tools import run_notebooks
 from tools.pages import build, check
-from utils import fcn
+from utils import fcn, pets, vgg16
 
 STEMS = list(build.titles())
 
@@ -25,7 +25,7 @@ STEMS = list(build.titles())
 TAUGHT = {
     "00_oxford_pets": {"in_validation": "utils.pet_records"},
     "01_vgg16_classification": dict.fromkeys(
-        ["centre_patch", "enlarged", "paint"], "utils.classifier"
+        ["random_patch", "labelled_images"], "tools.results.cross_validate"
     ),
     "02_dense_to_convolution": {"convolution_weights": "utils.surgery"},
     "03_upsampling": {"bilinear_kernel": "utils.surgery"},
@@ -146,16 +146,96 @@ def test_two_functions_that_differ_are_told_apart():
     assert bare(one) != bare(other)
 
 
+def executed(stem: str, *names: str, **parameters) -> dict:
+    """Return a page's functions by name, with what its imports and parameters give."""
+    namespace = {"keras": keras, "layers": keras.layers, "np": np, "vgg16": vgg16}
+    namespace |= {"pets": pets, **parameters}
+    found = functions(page(stem))
+    for name in names:
+        exec(ast.unparse(found[name]), namespace)
+    return namespace
+
+
+@pytest.mark.parametrize("name", ["slide", "paint"])
+def test_page_02_repeats_functions_of_page_01(name):
+    first, second = (functions(page(s))[name] for s in STEMS[1:3])
+    assert bare(first) == bare(second)
+
+
+def test_sliding_is_classifying_each_window_on_its_own():
+    image = keras.Input((224, 224, 3))
+    pooled = keras.layers.AveragePooling2D(112)(image)
+    logits = keras.layers.Dense(3)(keras.layers.Flatten()(pooled))
+    model = keras.Model(image, logits)
+    photo = np.random.default_rng(0).uniform(0, 255, (289, 320, 3)).astype("float32")
+    scores = executed("01_vgg16_classification", "slide")["slide"](model, photo)
+    assert scores.shape == (3, 4, 3)
+    for row, column in np.ndindex(3, 4):
+        top, left = 32 * row, 32 * column
+        window = photo[top : top + 224, left : left + 224]
+        np.testing.assert_allclose(
+            scores[row, column], model(window[None])[0], rtol=1e-4, atol=1e-4
+        )
+
+
+def test_a_label_is_painted_around_its_window_s_centre():
+    paint = executed("01_vgg16_classification", "paint")["paint"]
+    mask = paint(np.array([[1, 2]]), (224, 256))
+    assert mask[112, 112] == 1 and mask[112, 112 + 32] == 2
+    assert (mask >= 0).sum() == 2 * 32 * 32
+    assert mask[0, 0] == -1
+
+
+@pytest.mark.slow
+def test_page_02_trains_its_own_classifier_where_page_01_has_not_run(
+    monkeypatch, thin, capsys
+):
+    monkeypatch.setattr(vgg16, "load_imagenet_weights", lambda model: "a test")
+    keras.utils.set_random_seed(0)
+    model = vgg16.build(3, fc_units=64)
+    pool5 = model.get_layer("block5_pool").output
+    convolutions, dense = (
+        keras.Model(model.input, pool5),
+        keras.Model(pool5, model.output),
+    )
+    before = [weight.numpy() for weight in model.weights]
+    names = "02_dense_to_convolution", "train_dense_layers"
+    train = executed(*names, DATASET="synthetic_pets")[names[1]]
+    train(model, convolutions, dense, photos=32)
+    losses = [float(n) for n in re.findall(r"loss: ([\d.]+)", capsys.readouterr().out)]
+    assert len(losses) == 8 and losses[-1] < losses[0]
+    for weight, old in zip(model.weights, before, strict=True):
+        trained = weight.path.split("/")[0] in ("fc1", "fc2", "predictions")
+        assert np.array_equal(weight, old) != trained
+
+
+def test_every_fourth_filter_answers_as_if_the_others_were_silent():
+    """Against the whole network with the other filters' outputs multiplied by zero."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((None, None, 3))
+    x = keras.layers.MaxPooling2D(2, name="block5_pool")(image)
+    x = keras.layers.Conv2D(8, 3, activation="relu", name="fc1")(x)
+    x = keras.layers.Conv2D(8, 1, activation="relu", name="fc2")(x)
+    network = keras.Model(image, keras.layers.Conv2D(5, 1, name="predictions")(x))
+    random = np.random.default_rng(1)
+    network.set_weights([random.normal(size=w.shape) for w in network.weights])
+    slimmed = executed("02_dense_to_convolution", "slimmed")["slimmed"](network, nth=4)
+    photos = random.uniform(size=(2, 12, 10, 3)).astype("float32")
+    answer = slimmed(photos).numpy()
+    assert slimmed.count_params() == (3 * 9 + 1) * 2 + (2 + 1) * 2 + (2 + 1) * 5
+    kept = 4.0 * (np.arange(8) % 4 == 0)  # those that stay count fourfold
+    for name in ("fc2", "predictions"):
+        layer = network.get_layer(name)
+        kernel, bias = layer.get_weights()
+        layer.set_weights([kernel * kept[:, None], bias])
+    np.testing.assert_allclose(answer, network(photos), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.slow
 def test_the_page_builds_the_same_vgg16_as_utils():
-    from utils import vgg16
-
-    namespace = {"keras": keras, "layers": keras.layers, "vgg16": vgg16}
-    found = functions(page("01_vgg16_classification"))
-    for name in ("vgg_block", "build_vgg16"):
-        exec(ast.unparse(found[name]), namespace)
+    names = "01_vgg16_classification", "vgg_block", "build_vgg16"
     ours = vgg16.build(3, fc_units=16)
-    built = namespace["build_vgg16"](3, fc_units=16)
+    built = executed(*names)["build_vgg16"](3, fc_units=16)
     assert [one.name for one in built.layers] == [one.name for one in ours.layers]
     built.set_weights(ours.get_weights())
     image = np.random.default_rng(0).uniform(0, 255, (1, 224, 224, 3))

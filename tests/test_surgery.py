@@ -1,4 +1,4 @@
-"""Dense layers as convolutions, the bilinear kernel, slimming."""
+"""Dense layers as convolutions, and the bilinear kernel."""
 
 import keras
 import numpy as np
@@ -286,68 +286,3 @@ def test_bilinear_kernel_is_a_partition_of_unity(factor):
 def test_bilinear_kernel_refuses_sizes_below_one(factor, channels):
     with pytest.raises(ValueError, match="must be at least 1"):
         surgery.bilinear_kernel(factor, channels)
-
-
-@pytest.mark.parametrize("convert", [False, True])
-def test_decimate_keeps_every_fourth_filter(convert):
-    classifier = small_classifier()
-    network = surgery.convolutionize(classifier) if convert else classifier
-    slim = surgery.decimate(network, 2)
-    kept, scaled = slim.get_layer("fc1"), slim.get_layer("fc2")
-    assert kept.kernel.shape[-1] == 2
-    assert scaled.kernel.shape[-2:] == (2, 2)
-    assert slim.get_layer("predictions").kernel.shape[-2:] == (2, 5)
-    old = network.get_layer("fc1").get_weights()
-    np.testing.assert_array_equal(kept.kernel, old[0][..., ::4])
-    np.testing.assert_array_equal(kept.bias, old[1][::4])
-    np.testing.assert_array_equal(
-        scaled.kernel, 4 * network.get_layer("fc2").get_weights()[0][..., ::4, ::4]
-    )
-    images = random_images(16, 16)
-    assert slim(images).shape == network(images).shape
-    assert network.get_layer("fc1").kernel.shape[-1] == 8
-
-
-def test_decimate_changes_nothing_where_filters_are_copies_of_each_other():
-    network = surgery.convolutionize(small_classifier())
-    fc1, fc2, predictions = (
-        network.get_layer(name) for name in ("fc1", "fc2", "predictions")
-    )
-    for layer in (fc1, fc2):
-        layer.set_weights([np.repeat(w[..., ::4], 4, -1) for w in layer.get_weights()])
-    for layer in (fc2, predictions):
-        kernel, *bias = layer.get_weights()
-        layer.set_weights([np.repeat(kernel[..., ::4, :], 4, -2), *bias])
-    images = random_images(20, 16)
-    np.testing.assert_allclose(
-        surgery.decimate(network, 2)(images), network(images), rtol=1e-4, atol=1e-5
-    )
-
-
-def test_decimate_to_the_present_width_changes_nothing():
-    network = small_classifier()
-    images = random_images(16, 16)
-    np.testing.assert_array_equal(surgery.decimate(network, 8)(images), network(images))
-
-
-@pytest.mark.slow
-def test_decimate_of_vgg_counts_parameters(vgg):
-    slim = surgery.decimate(vgg[1], 1024)
-    assert slim.get_layer("fc1").count_params() == (7 * 7 * 512 + 1) * 1024
-    assert slim.get_layer("fc2").count_params() == (1024 + 1) * 1024
-    assert slim.get_layer("predictions").count_params() == (1024 + 1) * 10
-
-
-@pytest.mark.parametrize(
-    "units, names, reason",
-    [
-        (3, ("fc1", "fc2"), "divides"),
-        (0, ("fc1", "fc2"), "divides"),
-        (2, ("fc9",), "no layer 'fc9'"),
-        (2, ("max_pooling",), "no layer 'max_pooling'"),
-        (2, ("convolution",), "cannot be thinned out"),  # batch normalisation follows
-    ],
-)
-def test_decimate_refuses(units, names, reason):
-    with pytest.raises(ValueError, match=reason):
-        surgery.decimate(small_classifier(), units, names)

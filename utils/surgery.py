@@ -1,4 +1,4 @@
-"""Turn a classifier's dense layers into convolutions; slim them; enlarge their maps.
+"""Turn a classifier's dense layers into convolutions; enlarge maps bilinearly.
 
 Sections are those of Long, Shelhamer, Darrell: Fully convolutional networks for
 semantic segmentation, CVPR 2015.
@@ -90,7 +90,7 @@ def convolutionize(classifier: keras.Model) -> keras.Model:
             convolution.set_weights([kernel, *bias])
             height = width = 1  # from here on, each dense layer sees a vector
         else:
-            x = _copy(layer, x, layer.get_weights())
+            x = _copy(layer, x)
     return keras.Model(image, x, name=f"{classifier.name}_convolutional")
 
 
@@ -147,11 +147,11 @@ def _flattened_size(name: str, chain: list[layers.Layer]) -> tuple[int, int]:
     return size
 
 
-def _copy(layer: layers.Layer, x: keras.KerasTensor, weights: list, **changes):
-    """Apply a new layer with the old one's settings, but for changes, and weights."""
-    copy = type(layer).from_config(layer.get_config() | changes)
+def _copy(layer: layers.Layer, x: keras.KerasTensor) -> keras.KerasTensor:
+    """Apply a new layer with the old one's settings and weights."""
+    copy = type(layer).from_config(layer.get_config())
     x = copy(x)
-    copy.set_weights(weights)
+    copy.set_weights(layer.get_weights())
     if isinstance(copy, layers.Normalization):
         copy.finalize_state()  # it works with a constant made from its weights
     return x
@@ -183,61 +183,3 @@ def bilinear_kernel(factor: int, channels: int) -> np.ndarray:
     tent = 1 - np.abs(np.arange(2 * factor) - centre) / factor  # (2f,)
     kernel = np.outer(tent, tent)[:, :, None, None] * np.eye(channels)  # (2f, 2f, C, C)
     return np.float32(kernel)
-
-
-def decimate(
-    network: keras.Model, units: int, names: tuple[str, ...] = ("fc1", "fc2")
-) -> keras.Model:
-    """Return a slimmer network: of some layers, every k-th filter.
-
-    A layer that loses three of four inputs has the kernel of the fourth multiplied by
-    four, as dropout does while training, so that its sums keep their size.
-
-    Args:
-        network: a chain of layers, such as `convolutionize` returns; left as it is.
-        units: filters to keep in each named layer; must divide the number it has.
-        names: the convolutions or dense layers to slim.
-
-    Raises:
-        ValueError: for a name that is no such layer, a number of units that does not
-            divide the layer's, or a layer with weights of another kind in between.
-
-    Source: Chen et al.: Semantic image segmentation with deep convolutional nets and
-    fully connected CRFs, ICLR 2015 (1024 filters of 4096, and trained on afterwards).
-    """
-    chain = _chain(network)
-    missing = set(names) - {layer.name for layer in chain}
-    if missing:
-        raise ValueError(
-            f"The network has no layer {min(missing)!r}; name its own ones."
-        )
-    image = x = keras.Input(network.input_shape[1:], name="image")
-    step = 1  # of the inputs of the current layer, every step-th is left
-    for layer in chain:
-        weights, changes = layer.get_weights(), {}
-        named = layer.name in names
-        if weights and (step > 1 or named):
-            _check_slimmable(layer, units if named else 1)
-            kernel, *bias = weights
-            kernel = kernel[..., ::step, :] * step
-            step = kernel.shape[-1] // units if named else 1
-            kernel, bias = kernel[..., ::step], [array[::step] for array in bias]
-            size = "units" if isinstance(layer, layers.Dense) else "filters"
-            changes = {size: units} if named else {}
-            weights = [kernel, *bias]
-        x = _copy(layer, x, weights, **changes)
-    return keras.Model(image, x, name=f"{network.name}_slim")
-
-
-def _check_slimmable(layer: layers.Layer, units: int) -> None:
-    if type(layer) not in (layers.Conv2D, layers.Dense):
-        raise ValueError(
-            f"The layer {layer.name!r} is a {type(layer).__name__}, whose weights "
-            "cannot be thinned out; only those of Conv2D and Dense layers can."
-        )
-    filters = layer.kernel.shape[-1]
-    if units < 1 or filters % units:
-        raise ValueError(
-            f"units is {units}, but the layer {layer.name!r} has {filters} filters; "
-            "keep a number that divides them."
-        )

@@ -39,7 +39,7 @@ import skimage.data
 import tensorflow as tf
 from keras import layers
 
-from utils import classifier, environment, pets, plots, vgg16
+from utils import environment, pet_records, pets, plots, vgg16
 
 # %% tags=["preview"]
 plots.picture(
@@ -70,8 +70,7 @@ print(environment.prepare(SEED))
 # *Image classification* gives one answer per photo: cat. *Semantic segmentation* gives
 # one per pixel: this pixel is cat, that one is sofa. The oldest way from the first to
 # the second needs no new network at all. Cut out the **patch** around a pixel, classify
-# the patch, write the answer into the pixel, move on (Cireşan et al., 2012; Farabet
-# et al., 2013).
+# the patch, write the answer into the pixel, move on (Cireşan et al., 2012).
 #
 # It works, and it has three faults that this series will cure one by one:
 #
@@ -80,7 +79,7 @@ print(environment.prepare(SEED))
 # 2. **It sees little.** A patch small enough to be sharp is too small to tell a paw
 #    from a cushion.
 # 3. **It is not end to end.** Cutting, classifying and pasting are separate programs;
-#    no gradient flows from the mask back to the photo.
+#    no single differentiable pass leads from the photo to the whole mask.
 
 # %%
 photo = skimage.data.chelsea()  # (300, 451, 3) RGB, 0..255; in the public domain
@@ -88,8 +87,6 @@ patch_a = photo[60:160, 100:200]  # (100, 100, 3)
 patch_b = photo[60:160, 132:232]  # (100, 100, 3), the same one, 32 px to the right
 shared = (100 - 32) / 100
 print(photo.shape, patch_a.shape, f"{shared:.0%} of the pixels are in both patches")
-
-# %%
 figure, axes = plots.grid(1, 3, size=2.6, aspect=0.7)
 axes[0, 0].imshow(photo)
 for left, color in ((100, "#D55E00"), (132, "#0072B2")):
@@ -306,39 +303,62 @@ plots.show(figure, "Feature maps: sharp outlines at block 1, coarse blobs at blo
 # ## 6. Cat, dog, or neither
 #
 # Now train the dense layers on pets. A patch can show no pet at all, so there are three
-# classes: **background, cat, dog**. The training set holds each photo whole, and two
-# random squares of it, labelled **by the class at their centre**: this is how segmenters
-# were trained in 2012.
+# classes: **background, cat, dog**. The training set holds each photo whole, labelled by
+# its species. It also holds two random squares of each photo, labelled **by the class at
+# their centre**: this is how segmenters were trained in 2012. A square whose centre is
+# void has no label, so it is drawn anew.
 
 
 # %%
-def centre_patch(image, mask, side, top, left):
-    """Cut a square out of a photo, and label it by the class at its centre."""
-    patch = image[top : top + side, left : left + side]
-    label = mask[top + side // 2, left + side // 2]
-    return patch, label
+def random_patch(image, mask, generator):
+    """Cut a random square, and label it by the class at its centre."""
+    height, width = mask.shape
+    while True:
+        side = int(min(height, width) * generator.uniform(0.4, 0.9))
+        top = int(generator.integers(0, height - side + 1))
+        left = int(generator.integers(0, width - side + 1))
+        label = mask[top + side // 2, left + side // 2]
+        if label != pets.VOID:
+            return image[top : top + side, left : left + side], label
 
 
 # %%
+class_names = pets.CLASS_NAMES["species"]  # background, cat, dog
 examples = pets.load_examples(DATASET, "train", task="species")
 example = next(examples.as_numpy_iterator())
-patch, label = centre_patch(example["image"], example["mask"], side=64, top=20, left=20)
-print(
-    patch.shape, "its centre is", classifier.CLASS_NAMES[label] if label < 3 else "void"
-)
+generator = np.random.default_rng(SEED)
+patch, label = random_patch(example["image"], example["mask"], generator)
+print(patch.shape, "its centre is", class_names[label])
 
 # %% [markdown]
-# `classifier.patches` repeats that for many photos, and resizes everything to 224 px. A
-# **validation** photo never lends a patch to training: the split is by photo.
+# Do the same to many photos, and resize everything to the 224 pixels that VGG16 takes:
+
 
 # %%
-train_images, train_labels = classifier.patches(
-    DATASET, "train", TRAIN_PHOTOS, seed=SEED
-)
-test_images, test_labels = classifier.patches(
-    DATASET, "validation", TEST_PHOTOS, seed=SEED
-)
+def labelled_images(dataset, split, photos, seed):
+    """Return whole photos, then a patch of each, then another; and all their labels."""
+    found = pets.load_examples(dataset, split, task="species")
+    examples = list(found.as_numpy_iterator())
+    step = max(len(examples) / photos, 1)  # spread evenly over the split
+    chosen = [examples[int(k * step)] for k in range(min(photos, len(examples)))]
+    pairs = [(one["image"], one["species"] + 1) for one in chosen]
+    generator = np.random.default_rng(seed)
+    for one in chosen + chosen:
+        pairs.append(random_patch(one["image"], one["mask"], generator))
+    size = (224, 224)
+    images = [tf.image.resize(image, size, antialias=True) for image, _ in pairs]
+    labels = [label for _, label in pairs]
+    return np.stack(images).round().astype("uint8"), np.array(labels)
+
+
+# %%
+train_images, train_labels = labelled_images(DATASET, "train", TRAIN_PHOTOS, SEED)
+test_images, test_labels = labelled_images(DATASET, "validation", TEST_PHOTOS, SEED)
 print(train_images.shape, test_images.shape)  # (3N, 224, 224, 3), photos then patches
+
+# %% [markdown]
+# A **validation** photo never lends a patch to training: the split is by photo. Check
+# some labels by eye:
 
 # %%
 figure, axes = plots.grid(2, 6, size=1.5)
@@ -346,7 +366,7 @@ count = len(train_images) // 3
 for column, index in enumerate(np.linspace(0, count - 1, 6).astype(int)):
     for row, k in enumerate((index, count + index)):
         axes[row, column].imshow(train_images[k])
-        axes[row, column].set_title(classifier.CLASS_NAMES[train_labels[k]], fontsize=9)
+        axes[row, column].set_title(class_names[train_labels[k]], fontsize=9)
 plots.show(figure, "Six training photos above, one patch of each below", photo=True)
 
 # %% [markdown]
@@ -361,7 +381,9 @@ model = vgg16.build(num_classes=3)  # the network of section 2, from here on imp
 assert [w.shape for w in model.weights[:-2]] == [w.shape for w in network.weights[:-2]]
 vgg16.load_imagenet_weights(model)
 del network, reference
-convolutions, head = classifier.split_in_two(model)
+pool5 = model.get_layer("block5_pool").output  # (B, 7, 7, 512)
+convolutions = keras.Model(model.input, pool5)  # images to features
+head = keras.Model(pool5, model.output)  # features to logits: the dense layers
 
 # %%
 train_features = convolutions.predict(train_images, batch_size=16, verbose=0)
@@ -383,12 +405,19 @@ def accuracy(head, features, labels):
 print(f"untrained: {accuracy(head, test_features, test_labels):.0%} right")
 
 # %%
-losses = classifier.fit_head(head, train_features, train_labels, epochs=EPOCHS)
-print(f"loss {losses[0]:.2f} -> {losses[-1]:.2f}")
+head.compile(
+    optimizer=keras.optimizers.Adam(1e-4),
+    loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+)
+history = head.fit(
+    train_features, train_labels, batch_size=64, epochs=EPOCHS, verbose=2
+)
 
 # %% [markdown]
-# A loss that low means the training images are known by heart. The number that counts is
-# on pets it has never seen:
+# A loss that low means the training images are known by heart. The two models share
+# their layers, so what `head` has learned, `model` has learned too. The number that
+# counts is on pets it has never seen. Notebook 02 goes on with this classifier, so save
+# it, under a name that holds the state of the photos: other photos, another file.
 
 # %%
 whole = len(test_labels) // 3
@@ -396,16 +425,15 @@ score_photos = accuracy(head, test_features[:whole], test_labels[:whole])
 score_patches = accuracy(head, test_features[whole:], test_labels[whole:])
 print(f"right on whole photos: {score_photos:.1%}, on patches: {score_patches:.1%}")
 
-# %% [markdown]
-# Save the classifier: notebook 02 goes on with it.
-
 # %%
-classifier.save_classifier(model, DATASET)
+path = environment.cached_network("classifier", pet_records.state(DATASET))
+with environment.replacing(path.with_suffix(".weights.h5")) as temporary:
+    model.save_weights(temporary)  # whole, or not at all
 
 # %% [markdown]
-# Patches are harder than photos: a patch may show a flank that could be anyone's, or
-# have its centre just beside an ear. That is one face of fault two, *it sees little*; with
-# so few photos, take the number as a hint.
+# Patches are harder than photos. A patch may show a flank that could be anyone's: that is
+# fault two, *it sees little*. Or its centre lies just beside an ear, and its label is
+# background. With so few photos, take the number as a hint.
 #
 # ### On real photographs
 #
@@ -433,15 +461,13 @@ logits = head(test_features[:whole], training=False)  # (N, 3)
 probability = keras.ops.convert_to_numpy(keras.ops.softmax(logits))  # (N, 3)
 right = probability[np.arange(whole), test_labels[:whole]]  # (N,)
 worst = np.argsort(right)[:6]
-
-# %%
 figure, axes = plots.grid(1, 6, size=1.5)
 for axis, k in zip(axes.flat, worst, strict=True):
     guess = probability[k].argmax()
     axis.imshow(test_images[k])
     axis.set_title(
-        f"{classifier.CLASS_NAMES[test_labels[k]]}\n"
-        f"{classifier.CLASS_NAMES[guess]} {probability[k, guess]:.0%}",
+        f"{class_names[test_labels[k]]}\n"
+        f"{class_names[guess]} {probability[k, guess]:.0%}",
         fontsize=9,
         color="#D55E00" if guess != test_labels[k] else "black",
     )
@@ -453,8 +479,9 @@ plots.show(figure, "The six hardest photos: truth above, guess below", photo=Tru
 #
 # ## 8. Slide it over a photo
 #
-# Now the old way to a mask. Take one photo, enlarge it so that a 224-pixel window
-# covers only a part, move the window in steps of 32 pixels, classify each one.
+# Now the old way to a mask. Take one validation photo, the one whose cat covers nearest
+# to a quarter of it. Enlarge it so that a 224-pixel window covers only a part, move the
+# window in steps of 32 pixels, classify each one.
 
 
 # %%
@@ -464,16 +491,13 @@ def window_positions(size, window=224, stride=32):
 
 
 # %%
-def enlarged(image, height):
-    """Return an image with this height, and its width as near a multiple of 32."""
-    width = round(image.shape[1] * height / image.shape[0] / 32) * 32
-    size = (height, max(width, 224))
-    large = keras.ops.image.resize(np.float32(image), size, antialias=True)
-    return keras.ops.convert_to_numpy(large)
+examples = pets.load_examples(DATASET, "validation", task="species")
+cats = [one for one in examples.as_numpy_iterator() if one["species"] == 0]
+shares = np.array([(one["mask"] == 1).mean() for one in cats])  # of cat pixels
+scene = cats[np.abs(shares - 0.25).argmin()]["image"]  # (H, W, 3) uint8
 
-
-scene = classifier.scene(DATASET)  # a validation photo, its cat about a quarter
-large = enlarged(scene, SLIDE_HEIGHT)  # (H, W, 3)
+width = round(scene.shape[1] * SLIDE_HEIGHT / scene.shape[0] / 32) * 32
+large = tf.image.resize(scene, (SLIDE_HEIGHT, max(width, 224)), antialias=True).numpy()
 rows, columns = (len(window_positions(side)) for side in large.shape[:2])
 print(
     f"{large.shape[0]}x{large.shape[1]} px: "
@@ -481,19 +505,33 @@ print(
 )
 
 # %% [markdown]
-# One forward pass per window. Time it, because this is the number that FCN will beat:
+# Cut all windows out, and push them through the network, sixteen at a time:
+
+
+# %%
+def slide(model, photo, window=224, stride=32):
+    """Classify every window of a photo; return logits (rows, columns, classes)."""
+    tops = range(0, photo.shape[0] - window + 1, stride)
+    lefts = range(0, photo.shape[1] - window + 1, stride)
+    windows = [photo[y : y + window, x : x + window] for y in tops for x in lefts]
+    logits = []
+    for start in range(0, len(windows), 16):
+        batch = np.stack(windows[start : start + 16])  # (16, 224, 224, 3)
+        logits.append(model(batch, training=False))
+    return np.concatenate(logits).reshape(len(tops), len(lefts), -1)
+
 
 # %%
 started = time.perf_counter()
-scores = classifier.slide(model, large)  # (rows, columns, 3) logits
+scores = slide(model, large)  # (rows, columns, 3) logits
 seconds = time.perf_counter() - started
 print(scores.shape, f"{seconds:.1f} s, {seconds / (rows * columns):.2f} s a window")
 assert scores.shape == (rows, columns, 3)
 
 # %% [markdown]
-# Each window gives one answer, which belongs to its **centre**. So the answers form a
-# small map, one cell for each 32 pixels, and no answer at all for the outermost 96
-# pixels, where no window can be centred.
+# Those seconds are the number that FCN will beat. Each window gives one answer, which
+# belongs to its **centre**. So the answers form a small map, one cell for each 32 pixels.
+# The outermost 96 pixels get no answer, because no window can be centred there.
 
 
 # %%
@@ -510,9 +548,7 @@ def paint(labels, shape, window=224, stride=32):
 # %%
 mask = paint(scores.argmax(-1), large.shape[:2])  # (H, W), ids 0, 1, 2 or -1
 shares = [(mask[mask >= 0] == k).mean() for k in range(3)]
-print(
-    {name: f"{s:.0%}" for name, s in zip(classifier.CLASS_NAMES, shares, strict=True)}
-)
+print({name: f"{s:.0%}" for name, s in zip(class_names, shares, strict=True)})
 
 # %% [markdown]
 # **Predict** before you look: will the mask follow the cat's outline?
@@ -532,10 +568,9 @@ axes[0, 2].set_title("the mask", loc="left")
 plots.show(figure, "Photo, pet probability per window, and the blocky mask", photo=True)
 
 # %% [markdown]
-# Blocks of 32 pixels, cat (orange) or, for a third, dog (blue), and around them a frame
-# with no answer (dark), which takes the tail. No outline: a window is 224 pixels wide, so
-# even one centred beside the cat has cat in it. Finer steps would shrink the blocks, at a
-# price:
+# Blocks of 32 pixels: cat is orange, dog blue, and around them is a dark frame with no
+# answer. Look for an outline: there is none, because a window is 224 pixels wide. Even one
+# centred beside the cat has cat in it. Finer steps would shrink the blocks, at a price:
 
 # %%
 positions = math.prod(side - 224 + 1 for side in large.shape[:2])  # a step of one pixel
@@ -588,7 +623,7 @@ print(
 # - You loaded pretrained weights and proved the network equal to Keras's, block by block.
 # - You trained the dense layers on features computed once.
 # - You slid the classifier over a photo, and saw the three faults: recomputed overlap,
-#   little context, no path from the mask back to the photo.
+#   little context, no single pass from the photo to the mask.
 #
 # ## Questions
 #
@@ -624,8 +659,6 @@ print(
 #   Recognition*. ICLR 2015.
 # - D. Cireşan, A. Giusti, L. Gambardella, J. Schmidhuber. *Deep Neural Networks Segment
 #   Neuronal Membranes in Electron Microscopy Images*. NIPS 2012.
-# - C. Farabet, C. Couprie, L. Najman, Y. LeCun. *Learning Hierarchical Features for Scene
-#   Labeling*. IEEE TPAMI 2013.
 # - J. Long, E. Shelhamer, T. Darrell. *Fully Convolutional Networks for Semantic
 #   Segmentation*. CVPR 2015.
 # - O. Parkhi, A. Vedaldi, A. Zisserman, C. Jawahar. *Cats and Dogs*. CVPR 2012.

@@ -22,7 +22,7 @@
 # - measure how much of a photo one score really sees.
 #
 # **You need** notebook 01. Without a GPU this page takes {minutes}; the
-# classifier comes from the cache, or is trained on the spot on 128 photos.
+# classifier is the one that notebook 01 has saved, or is trained here on 128 photos.
 #
 # Here is the end: a photo, what dozens of window passes drew, and what one pass draws.
 
@@ -38,7 +38,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from utils import classifier, environment, plots, surgery, vgg16
+from utils import environment, pet_records, pets, plots, surgery, vgg16
 
 # %% tags=["preview"]
 plots.picture(
@@ -118,13 +118,53 @@ assert not np.allclose(convolution(small_map)[:, 0, 0], answer, atol=0.1)
 #
 # ## 2. VGG16's three dense layers, one at a time
 #
-# Here is notebook 01's classifier: background, cat or dog at the centre of a 224-pixel
-# window. Cut it behind the last pooling, and keep the features of a few photos.
+# Take notebook 01's classifier: background, cat or dog at the centre of a 224-pixel
+# window. Cut it behind the last pooling, into convolutions and dense layers. If notebook
+# 01 has not run on these photos, train the dense layers here, on three squares of each
+# photo: the whole photo at half size, and two quarters of it.
+
 
 # %%
-model = classifier.trained_classifier(DATASET)
-photos = classifier.patches(DATASET, "validation", PHOTOS, seed=SEED)[0][:PHOTOS]
-convolutions, head = classifier.split_in_two(model)
+def train_dense_layers(model, convolutions, dense_layers, photos=128):
+    """Load ImageNet's convolutions; train the dense layers on their features."""
+    print(vgg16.load_imagenet_weights(model))
+    batches = pets.load(
+        DATASET, "train", task="species", image_size=448, batch_size=photos
+    )
+    images, masks = next(batches.as_numpy_iterator())  # (N, 448, 448, 3), (N, 448, 448)
+    squares = [images[:, ::2, ::2], images[:, :224, :224], images[:, 224:, 224:]]
+    labels = [masks[:, 224, 224], masks[:, 112, 112], masks[:, 336, 336]]  # the centres
+    squares, labels = np.concatenate(squares), np.concatenate(labels)
+    known = labels != pets.VOID
+    features = convolutions.predict(squares[known], batch_size=16, verbose=0)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    dense_layers.compile(optimizer=keras.optimizers.Adam(1e-4), loss=loss)
+    dense_layers.fit(features, labels[known], batch_size=64, epochs=8, verbose=2)
+
+
+# %%
+model = vgg16.build(num_classes=3)  # 224-pixel images to logits
+pool5 = model.get_layer("block5_pool").output  # (B, 7, 7, 512)
+convolutions = keras.Model(model.input, pool5)  # images to features
+dense_layers = keras.Model(pool5, model.output)  # features to logits
+
+saved = environment.cached_network("classifier", pet_records.state(DATASET))
+saved = saved.with_suffix(".weights.h5")  # of these very photos
+if saved.is_file():
+    model.load_weights(saved)
+else:
+    train_dense_layers(model, convolutions, dense_layers)
+
+# %% [markdown]
+# Keep the features of a few validation photos:
+
+# %%
+found = pets.load_examples(DATASET, "validation", task="species")
+examples = list(found.as_numpy_iterator())
+step = len(examples) / PHOTOS  # spread evenly over the split
+chosen = [examples[int(k * step)]["image"] for k in range(PHOTOS)]
+photos = [tf.image.resize(image, (224, 224), antialias=True) for image in chosen]
+photos = np.stack(photos)  # (16, 224, 224, 3)
 features = convolutions.predict(photos, verbose=0)  # (16, 7, 7, 512)
 print(photos.shape, "->", features.shape)
 
@@ -237,11 +277,10 @@ for name, scores in (
 # in `Flatten` and `Dense`, and refuses what it cannot convert with a sentence.
 
 # %%
-del converted, kernel, shuffled, fc6  # half a gigabyte each
+del converted, pairs, kernel, shuffled, fc6  # half a gigabyte each
 network = surgery.convolutionize(model)
 print(network.input_shape, "->", network.output_shape)
 
-# %%
 dense_logits = model(photos, training=False).numpy()  # (16, 3)
 map_logits = network(photos, training=False).numpy()  # (16, 1, 1, 3)
 compare("whole model", dense_logits, map_logits)
@@ -276,10 +315,16 @@ for height, width in ((224, 224), (256, 320), (384, 576), (500, 375), (640, 640)
     print(f"{height}x{width:<8}  {pooled[0]}x{pooled[1]:<8} {rows}x{columns}")
 
 # %% [markdown]
-# Now the photo of notebook 01, enlarged in the same way. One call:
+# Now the photo of notebook 01, the one whose cat covers nearest to a quarter, enlarged in
+# the same way. One call:
 
 # %%
-large = classifier.enlarged(classifier.scene(DATASET), SLIDE_HEIGHT)  # (H, W, 3)
+cats = [one for one in examples if one["species"] == 0]
+shares = np.array([(one["mask"] == 1).mean() for one in cats])  # of cat pixels
+scene = cats[np.abs(shares - 0.25).argmin()]["image"]  # (H, W, 3) uint8
+width = round(scene.shape[1] * SLIDE_HEIGHT / scene.shape[0] / 32) * 32
+large = tf.image.resize(scene, (SLIDE_HEIGHT, max(width, 224)), antialias=True).numpy()
+
 network(large[None])  # the first call prepares memory
 started = time.perf_counter()
 one_pass = network(large[None], training=False)[0].numpy()  # (H/32 - 6, W/32 - 6, 3)
@@ -287,17 +332,44 @@ one_pass_seconds = time.perf_counter() - started
 print(large.shape, "->", one_pass.shape, f"{one_pass_seconds:.2f} s")
 
 # %% [markdown]
-# And the old way, window by window:
+# And the old way, window by window. Both functions are those of notebook 01:
+
+
+# %%
+def slide(model, photo, window=224, stride=32):
+    """Classify every window of a photo; return logits (rows, columns, classes)."""
+    tops = range(0, photo.shape[0] - window + 1, stride)
+    lefts = range(0, photo.shape[1] - window + 1, stride)
+    windows = [photo[y : y + window, x : x + window] for y in tops for x in lefts]
+    logits = []
+    for start in range(0, len(windows), 16):
+        batch = np.stack(windows[start : start + 16])  # (16, 224, 224, 3)
+        logits.append(model(batch, training=False))
+    return np.concatenate(logits).reshape(len(tops), len(lefts), -1)
+
+
+def paint(labels, shape, window=224, stride=32):
+    """Paint each window's label into the cell at its centre; -1 where there is none."""
+    mask = np.full(shape, -1)
+    for row, column in np.ndindex(*labels.shape):
+        top = row * stride + (window - stride) // 2
+        left = column * stride + (window - stride) // 2
+        mask[top : top + stride, left : left + stride] = labels[row, column]
+    return mask
+
 
 # %%
 started = time.perf_counter()
-windows = classifier.slide(model, large)  # (H/32 - 6, W/32 - 6, 3)
+windows = slide(model, large)  # (H/32 - 6, W/32 - 6, 3)
 window_seconds = time.perf_counter() - started
 print(
     f"{math.prod(windows.shape[:2])} windows: {window_seconds:.1f} s, "
     f"{window_seconds / one_pass_seconds:.0f} times as long"
 )
 assert windows.shape == one_pass.shape
+
+# %% [markdown]
+# Paint both maps of scores into the photo:
 
 # %% tags=["result"]
 figure, axes = plots.grid(1, 3, size=3.0, aspect=large.shape[0] / large.shape[1])
@@ -307,7 +379,7 @@ for axis, scores, title in (
     (axes[0, 1], windows, f"sliding window: {window_seconds:.1f} s"),
     (axes[0, 2], one_pass, f"one pass: {one_pass_seconds:.2f} s"),
 ):
-    mask = classifier.paint(scores.argmax(-1), large.shape[:2])  # (H, W)
+    mask = paint(scores.argmax(-1), large.shape[:2])  # (H, W)
     axis.imshow(plots.overlay(large, mask))
     axis.set_title(title, loc="left")
 plots.show(
@@ -441,7 +513,7 @@ measured = {}
 for side in SIZES:
     image = tf.image.resize(large, (side, side)).numpy()
     once = seconds_of(lambda image=image: network(image[None], training=False))
-    slid = seconds_of(lambda image=image: classifier.slide(model, image))
+    slid = seconds_of(lambda image=image: slide(model, image))
     measured[side] = slid / once
     print(
         f"{side} px: {slid:5.1f} s slid, {once:5.2f} s in one pass, {slid / once:4.1f}x"
@@ -564,10 +636,30 @@ plots.show(
 #
 # fc6 holds 102,764,544 of 134 million parameters. When the network moves to a task with a
 # few classes, much of that can go. DeepLab (Chen et al., 2015) has a quarter of the
-# filters in fc6 and fc7. `surgery.decimate` gets there by keeping **every fourth**.
+# filters in fc6 and fc7. Get there by keeping **every fourth** filter of both layers. The
+# layer that follows loses the inputs that are gone. The inputs that stay are multiplied
+# by four, so that its sums keep their size: dropout does the same while training.
+
 
 # %%
-slim = surgery.decimate(network, units=1024)
+def slimmed(network, nth):
+    """Return the network with only every n-th filter of fc1 and fc2."""
+    x = network.get_layer("block5_pool").output  # (B, H/32, W/32, 512)
+    inputs = 1  # fc1 keeps all of its inputs
+    for name, filters in (("fc1", nth), ("fc2", nth), ("predictions", 1)):
+        layer = network.get_layer(name)
+        kernel, bias = layer.get_weights()  # (side, side, in, out), (out,)
+        kernel = kernel[:, :, ::inputs, ::filters] * inputs
+        bias = bias[::filters]
+        kept = layers.Conv2D(len(bias), layer.kernel_size, activation=layer.activation)
+        x = kept(x)
+        kept.set_weights([kernel, bias])
+        inputs = filters  # every n-th input is left to the next layer
+    return keras.Model(network.input, x)
+
+
+# %%
+slim = slimmed(network, nth=4)
 for name, one in (("full", network), ("slim", slim)):
     seconds = seconds_of(lambda one=one: one(large[None], training=False))
     megabytes = one.count_params() * 4 / 1e6  # float32
@@ -576,7 +668,6 @@ for name, one in (("full", network), ("slim", slim)):
         f"{megabytes:4.0f} MB, {seconds:.2f} s"
     )
 
-# %%
 thin = slim(large[None], training=False)[0].numpy()  # (H/32 - 6, W/32 - 6, 3)
 correlation = np.corrcoef(thin.ravel(), one_pass.ravel())[0, 1]
 agree = (thin.argmax(-1) == one_pass.argmax(-1)).mean()

@@ -16,18 +16,63 @@ import time
 
 import keras
 import numpy as np
+import tensorflow as tf
 from scipy import stats
 from sklearn.model_selection import StratifiedKFold
 
 from tools.results import made
 from tools.results import probe as probes
-from utils import classifier, environment, pets, vgg16
+from utils import environment, pets, vgg16
+
+
+def random_patch(image, mask, generator):
+    """Cut a random square, and label it by the class at its centre."""
+    height, width = mask.shape
+    while True:
+        side = int(min(height, width) * generator.uniform(0.4, 0.9))
+        top = int(generator.integers(0, height - side + 1))
+        left = int(generator.integers(0, width - side + 1))
+        label = mask[top + side // 2, left + side // 2]
+        if label != pets.VOID:
+            return image[top : top + side, left : left + side], label
+
+
+def labelled_images(dataset, split, photos, seed):
+    """Return whole photos, then a patch of each, then another; and all their labels."""
+    found = pets.load_examples(dataset, split, task="species")
+    examples = list(found.as_numpy_iterator())
+    step = max(len(examples) / photos, 1)  # spread evenly over the split
+    chosen = [examples[int(k * step)] for k in range(min(photos, len(examples)))]
+    pairs = [(one["image"], one["species"] + 1) for one in chosen]
+    generator = np.random.default_rng(seed)
+    for one in chosen + chosen:
+        pairs.append(random_patch(one["image"], one["mask"], generator))
+    size = (224, 224)
+    images = [tf.image.resize(image, size, antialias=True) for image, _ in pairs]
+    labels = [label for _, label in pairs]
+    return np.stack(images).round().astype("uint8"), np.array(labels)
+
+
+def dense_layers() -> keras.Model:
+    """Return fresh dense layers: features (B, 7, 7, 512) to logits (B, 3)."""
+    model = vgg16.build(num_classes=3)  # background, cat, dog
+    return keras.Model(model.get_layer("block5_pool").output, model.output)
+
+
+def fit_head(head: keras.Model, features, labels, epochs: int) -> list[float]:
+    """Train dense layers on features computed once; return the loss of each epoch."""
+    head.compile(
+        optimizer=keras.optimizers.Adam(1e-4),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    history = head.fit(features, labels, batch_size=64, epochs=epochs, verbose=0)
+    return history.history["loss"]
 
 
 def probe(table: dict) -> dict[str, str]:
     """Look at patches and at two epochs of a small head."""
     with made.data() as folder:
-        images, labels = classifier.patches(folder, "trainval", 5, seed=table["seed"])
+        images, labels = labelled_images(folder, "trainval", 5, table["seed"])
     inputs = keras.Input((2, 2, 8))
     x = keras.layers.Flatten()(inputs)
     x = keras.layers.Dense(8, activation="relu", name="fc1")(x)
@@ -37,7 +82,7 @@ def probe(table: dict) -> dict[str, str]:
     return {
         "patches order": made.words(labels.tolist()),
         "patches inputs": made.words(made.moments(images)),
-        "head steps": made.words(classifier.fit_head(head, features, labels, epochs=2)),
+        "head steps": made.words(fit_head(head, features, labels, epochs=2)),
     }
 
 
@@ -50,14 +95,14 @@ def main() -> None:
     dataset, seed, started = arguments.dataset, arguments.seed, time.perf_counter()
     print(environment.prepare(seed))
     try:
-        images, labels = classifier.patches(dataset, "trainval", 10**9, seed=seed)
+        images, labels = labelled_images(dataset, "trainval", 10**9, seed)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     found = pets.load_examples(dataset, "trainval").as_numpy_iterator()
     breeds = len({int(example["label"]) for example in found})
-    model = vgg16.build(len(classifier.CLASS_NAMES))
+    model = vgg16.build(num_classes=3, fc_units=1)
     print(vgg16.load_imagenet_weights(model))
-    convolutions, _ = classifier.split_in_two(model)
+    convolutions = keras.Model(model.input, model.get_layer("block5_pool").output)
     features = convolutions.predict(images, batch_size=16, verbose=2)
     features_seconds = time.perf_counter() - started
     total = len(labels) // 3
@@ -65,9 +110,9 @@ def main() -> None:
     folds = StratifiedKFold(arguments.folds, shuffle=True, random_state=seed)
     for fold, (learn, judge) in enumerate(folds.split(whole, whole)):
         keras.utils.set_random_seed(seed + fold)
-        _, head = classifier.split_in_two(vgg16.build(len(classifier.CLASS_NAMES)))
+        head = dense_layers()
         both = np.concatenate([learn, learn + total, learn + 2 * total])
-        classifier.fit_head(head, features[both], labels[both], epochs=8)
+        fit_head(head, features[both], labels[both], epochs=8)
         # Cat is 1 and dog 2; the background class is left out.
         scores = head.predict(features[judge], verbose=0)[:, 1:]
         answers[judge] = scores.argmax(-1) + 1
