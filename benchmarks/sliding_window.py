@@ -49,8 +49,8 @@ def measured(classifier: keras.Model, network: keras.Model, size: int, runs: int
         "sliding": lambda: timing.seconds(sliding),
     }
     once, slid = timing.in_turn(ways, runs).values()
-    one_window = sum(vgg16.multiply_adds(classifier).values())
-    one_pass = sum(vgg16.multiply_adds(network, size).values())
+    one_window = sum(surgery.multiply_adds(classifier).values())
+    one_pass = sum(surgery.multiply_adds(network, size).values())
     return {
         "size": size,
         "grid": grid[0],

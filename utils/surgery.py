@@ -4,6 +4,8 @@ Sections are those of Long, Shelhamer, Darrell: Fully convolutional networks for
 semantic segmentation, CVPR 2015.
 """
 
+import math
+
 import keras
 import numpy as np
 from keras import layers
@@ -183,3 +185,22 @@ def bilinear_kernel(factor: int, channels: int) -> np.ndarray:
     tent = 1 - np.abs(np.arange(2 * factor) - centre) / factor  # (2f,)
     kernel = np.outer(tent, tent)[:, :, None, None] * np.eye(channels)  # (2f, 2f, C, C)
     return np.float32(kernel)
+
+
+def multiply_adds(model: keras.Model, input_size: int | None = None) -> dict[str, int]:
+    """Count the multiply-adds of each convolution and dense layer for one image.
+
+    Args:
+        model: a chain of layers, as `vgg16.build` and `convolutionize` return it.
+        input_size: side of the square input image in pixels; the model's own when None.
+
+    Returns:
+        Layer name -> multiply-adds, biases not counted.
+    """
+    sides = (input_size, input_size) if input_size else model.input_shape[1:3]
+    shape, counts = (1, *sides, 3), {}
+    for layer in model.layers[1:]:
+        shape = layer.compute_output_shape(shape)
+        if isinstance(layer, layers.Conv2D | layers.Dense):
+            counts[layer.name] = math.prod(shape[1:-1]) * math.prod(layer.kernel.shape)
+    return counts

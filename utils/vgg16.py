@@ -1,7 +1,6 @@
 """VGG16 for plain RGB images of 0..255, with ImageNet weights from two places."""
 
 import dataclasses
-import math
 
 import keras
 import numpy as np
@@ -214,22 +213,3 @@ def feature_spread(model: keras.Model) -> dict[str, float]:
         name: float(np.std(np.float64(keras.ops.convert_to_numpy(feature))))
         for name, feature in zip(names, features, strict=True)
     }
-
-
-def multiply_adds(model: keras.Model, input_size: int | None = None) -> dict[str, int]:
-    """Count the multiply-adds of each convolution and dense layer for one image.
-
-    Args:
-        model: a chain of layers, such as `build` and `surgery.convolutionize` return.
-        input_size: side of the square input image in pixels; the model's own when None.
-
-    Returns:
-        Layer name -> multiply-adds, biases not counted.
-    """
-    sides = (input_size, input_size) if input_size else model.input_shape[1:3]
-    shape, counts = (1, *sides, 3), {}
-    for layer in model.layers[1:]:
-        shape = layer.compute_output_shape(shape)
-        if isinstance(layer, layers.Conv2D | layers.Dense):
-            counts[layer.name] = math.prod(shape[1:-1]) * math.prod(layer.kernel.shape)
-    return counts

@@ -484,8 +484,8 @@ np.testing.assert_allclose(slid.reshape(mapped.shape), mapped, rtol=1e-4, atol=1
 def predicted_ratio(network, side):
     """Return the work of all windows, in units of one fully convolutional pass."""
     windows = (side // 32 - 6) ** 2
-    per_window = sum(vgg16.multiply_adds(network, 224).values())
-    return windows * per_window / sum(vgg16.multiply_adds(network, side).values())
+    per_window = sum(surgery.multiply_adds(network, 224).values())
+    return windows * per_window / sum(surgery.multiply_adds(network, side).values())
 
 
 for side in SIZES:
