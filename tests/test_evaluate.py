@@ -70,6 +70,11 @@ def answers(folder, model, size=64):
     return np.concatenate(masks), np.concatenate(logits)
 
 
+def iou_of(mask, guess, average=None):
+    """Return scikit-learn's IoU per class, or their "macro" mean."""
+    return sklearn.metrics.jaccard_score(mask.ravel(), guess.ravel(), average=average)
+
+
 def test_the_network_really_answers_with_every_class(folder, model):
     _, logits = answers(folder, model)
     assert set(np.unique(logits.argmax(-1))) == {0, 1, 2}
@@ -80,17 +85,8 @@ def test_figures_at_the_networks_size(found, folder, model):
     masks, logits = answers(folder, model)
     guess = logits.argmax(-1)
     row = found["networks"]["tiny"]
-    ious = sklearn.metrics.jaccard_score(masks.ravel(), guess.ravel(), average=None)
-    np.testing.assert_allclose(row["network_size"]["iou"], ious)
-    each = [
-        sklearn.metrics.jaccard_score(
-            m.ravel(),
-            g.ravel(),
-            average="macro",
-            labels=np.union1d(np.unique(m), np.unique(g)),
-        )
-        for m, g in zip(masks, guess, strict=True)
-    ]
+    np.testing.assert_allclose(row["network_size"]["iou"], iou_of(masks, guess))
+    each = [iou_of(m, g, "macro") for m, g in zip(masks, guess, strict=True)]
     assert row["per_photo_mean_iou"] == pytest.approx(np.mean(each))
     assert row["worst"][0]["mean_iou"] == pytest.approx(min(each))
     low, high = row["interval"]
@@ -102,14 +98,11 @@ def test_figures_at_the_networks_size(found, folder, model):
 
 def test_figures_at_the_photos_own_size(found, folder, model):
     network = predict.load_network(model)
-    pairs = [
-        (one["mask"].numpy(), predict.predict(network, one["image"]).argmax(-1))
-        for one in pets.load_examples(folder, "test")
-    ]
-    masks, guess = (
-        np.concatenate([x.ravel() for x in xs]) for xs in zip(*pairs, strict=True)
-    )
-    ious = sklearn.metrics.jaccard_score(masks, guess, average=None)
+    masks, guess = [], []
+    for one in pets.load_examples(folder, "test"):
+        masks.append(one["mask"].numpy().ravel())
+        guess.append(predict.predict(network, one["image"]).argmax(-1).ravel())
+    ious = iou_of(np.concatenate(masks), np.concatenate(guess))
     np.testing.assert_allclose(found["networks"]["tiny"]["photo_size"]["iou"], ious)
 
 
@@ -127,11 +120,10 @@ def test_bands_and_distances_pixel_by_pixel(found, folder, model):
     row = found["networks"]["tiny"]
     for width in (1, 4, 16):
         band = distance <= width + 1e-6
-        ious = sklearn.metrics.jaccard_score(masks[band], guess[band], average="macro")
-        assert row["bands"][str(width)] == pytest.approx(ious)
-    for (low, high), rate in zip(
-        found["ranges"], row["wrong_by_distance"], strict=True
-    ):
+        expected = iou_of(masks[band], guess[band], "macro")
+        assert row["bands"][str(width)] == pytest.approx(expected)
+    rates = row["wrong_by_distance"]
+    for (low, high), rate in zip(found["ranges"], rates, strict=True):
         near = (distance >= low - 1e-6) & (distance < high - 1e-6)
         expected = np.mean(masks[near] != guess[near]) if near.any() else 0
         assert rate == pytest.approx(expected)
@@ -141,27 +133,21 @@ def test_the_border_s_treatments(found, folder, model):
     masks, logits = answers(folder, model)
     row = found["networks"]["tiny"]["treatments"]
     inside = masks != 2
-    expected = sklearn.metrics.jaccard_score(
-        masks[inside] == 0, logits[inside][:, 0] > logits[inside][:, 1]
-    )
-    assert row["border_void"]["pet_iou"] == pytest.approx(expected)
-    expected = sklearn.metrics.jaccard_score(
-        (masks != 1).ravel(), (logits.argmax(-1) != 1).ravel()
-    )
-    assert row["border_as_pet"]["pet_iou"] == pytest.approx(expected)
+    void = iou_of(masks[inside] == 0, logits[inside][:, 0] > logits[inside][:, 1])
+    assert row["border_void"]["pet_iou"] == pytest.approx(void[1])
+    as_pet = iou_of(masks != 1, logits.argmax(-1) != 1)
+    assert row["border_as_pet"]["pet_iou"] == pytest.approx(as_pet[1])
 
 
 @pytest.mark.slow
 def test_groups_are_all_photos_sorted(found):
-    for members in found["networks"]["tiny"]["groups"].values():
-        assert sum(row["photos"] for row in members.values()) == 11
+    row = found["networks"]["tiny"]
+    for members in row["groups"].values():
+        assert sum(group["photos"] for group in members.values()) == 11
     # The pets of tests/official_folder.py end before the frame.
-    assert found["networks"]["tiny"]["groups"]["frame"].keys() == {"does not"}
-    assert set(found["networks"]["tiny"]["groups"]["breed"]) == {
-        pets.LABEL_NAMES["breed"][0],
-        pets.LABEL_NAMES["breed"][1],
-    }
-    assert sum(found["networks"]["tiny"]["errors"].values()) == 11
+    assert row["groups"]["frame"].keys() == {"does not"}
+    assert set(row["groups"]["breed"]) == set(pets.LABEL_NAMES["breed"][:2])
+    assert sum(row["errors"].values()) == 11
 
 
 def test_a_breed_is_scored_on_the_classes_it_has():
@@ -179,17 +165,16 @@ def test_kinds_of_error():
     mask = np.zeros((80, 80), int)
     mask[20:60, 20:60] = 1
     distance = evaluate.metrics.outline_distance(mask)
-    grown = np.zeros_like(mask)
+    grown, elsewhere = np.zeros_like(mask), mask.copy()
     grown[18:62, 18:62] = 1
-    dog, elsewhere = 2 * mask, mask.copy()
     elsewhere[:4] = 1
     cases = {
         "outline": grown,
         "pet missed": np.zeros_like(mask),
-        "taken for another class": dog,
+        "taken for another class": 2 * mask,
         "pet imagined": elsewhere,
+        "none": mask,
     }
-    cases["none"] = mask
     for kind, guess in cases.items():
         assert evaluate.kind_of_error(names, mask, guess, distance) == kind
 
@@ -210,14 +195,10 @@ def broken(path, kind, model):
     elif kind == "classifier":
         inputs = keras.Input((8, 8, 3))
         keras.Model(inputs, keras.layers.Flatten()(inputs)).save(path)
-    elif kind == "two classes":
-        networks.save_model(
-            fcn.build("32s", 2, fc_units=4, fc_kernel=1, weights=None), path
-        )
-    elif kind == "no size":
-        networks.save_model(
-            fcn.build("32s", 3, fc_units=4, fc_kernel=1, weights=None), path
-        )
+    elif kind in ("two classes", "no size"):
+        classes = 2 if kind == "two classes" else 3
+        bare = fcn.build("32s", classes, fc_units=4, fc_kernel=1, weights=None)
+        networks.save_model(bare, path)
     return path
 
 
@@ -229,10 +210,7 @@ def broken(path, kind, model):
         ("code", "cannot be read as a Keras network, in safe mode"),
         ("foreign", "cannot be read as a Keras network, in safe mode"),
         ("classifier", "does not turn photos"),
-        (
-            "two classes",
-            "tells apart 2 classes, but the task trimap is pet, background",
-        ),
+        ("two classes", "tells apart 2 classes, but the task trimap is pet, b"),
         ("no size", "do not know their size; give --image-size"),
     ],
 )
@@ -268,7 +246,7 @@ def test_drawn_pets_are_not_called_by_oxford_s_breeds():
         dataset="synthetic_pets", split="test", task="trimap"
     )
     for one in itertools.islice(evaluate.photographs(arguments, 32), 16):
-        assert one["file_name"].startswith(one["breed"])
+        assert one["photo"].startswith(one["breed"])
 
 
 def test_results_of_another_kind_are_kept(model, tmp_path, monkeypatch, capsys):

@@ -4,8 +4,8 @@ import sys
 
 import keras
 import numpy as np
+import official_folder
 import pytest
-import tensorflow as tf
 
 from tools import export
 from utils import environment, fcn, networks, pets, training
@@ -170,28 +170,37 @@ def test_the_tool_from_file_to_table(network, monkeypatch, tmp_path):
     assert written["data"] == "3 test photos of synthetic_pets"
 
 
-def test_photos_come_from_all_over_a_list():
-    counted = tf.data.Dataset.range(10).map(lambda number: (number, -number)).batch(1)
-    pairs = export.spread(counted, 4)
-    assert pairs == [(0, 0), (3, -3), (6, -6), (9, -9)]
-    assert len(export.spread(counted, 99)) == 10
+def test_photos_come_from_all_over_a_split(tmp_path, monkeypatch):
+    monkeypatch.setattr(pets.records, "CACHE", tmp_path / "cache")
+    folder = official_folder.make(tmp_path / "pets", test=10)
+    batches = pets.load(folder, "test", image_size=32, batch_size=10)
+    ((everything, all_masks),) = batches.as_numpy_iterator()
+    images, masks = export.spread(folder, "test", "trimap", 32, 4)
+    np.testing.assert_array_equal(images, everything[[0, 3, 6, 9]])
+    np.testing.assert_array_equal(masks, all_masks[[0, 3, 6, 9]])
+    assert len(export.spread(folder, "test", "trimap", 32, 99)[0]) == 10
 
 
 @pytest.mark.slow
-def test_calibration_is_by_training_photos_unless_given(monkeypatch, tmp_path):
-    words = ["--model", "x", "--out", tmp_path, "--dataset", "synthetic_pets"]
-    use(monkeypatch, *words)
-    _, images = export.calibration_photos(export.parsed(), "trimap", 32)
-    train = pets.load("synthetic_pets", "train", image_size=32, batch_size=1000)
+def test_calibration_is_by_training_photos(network, monkeypatch, capsys, tmp_path):
+    def look(model, form, folder, calibration):
+        given.append(calibration)
+        raise ValueError("seen")
+
+    given = []
+    monkeypatch.setattr(export, "check_packages", lambda forms: None)
+    monkeypatch.setattr(export, "export", look)
+    networks.save_model(network, tmp_path / "m.keras")
+    words = ["--model", tmp_path / "m.keras", "--out", tmp_path, "--formats"]
+    use(monkeypatch, *words, "litert-int8", "--dataset", "synthetic_pets")
+    assert export.main() == 2 and "error: seen" in capsys.readouterr().err
+    train = pets.load("synthetic_pets", "train", image_size=96, batch_size=1000)
     everything = next(iter(train))[0].numpy()
+    (images,) = given
     assert len(images) == 100 < len(everything)
     for place, image in ((0, images[0]), (-1, images[-1])):
         np.testing.assert_array_equal(image, everything[place])
     assert {image.tobytes() for image in images} <= {x.tobytes() for x in everything}
-    keras.utils.save_img(tmp_path / "x.png", pictures("test", 1)[0][0, :50])
-    use(monkeypatch, *words, "--calibration", tmp_path)
-    described, images = export.calibration_photos(export.parsed(), "trimap", 32)
-    assert images.shape == (1, 32, 32, 3) and described == "1 photos given"
 
 
 def test_the_committed_table_is_as_good_as_asked():

@@ -52,32 +52,13 @@ def folder(tmp_path_factory):
 def start(home, folder, *words, pause=0.0, largest=0):
     """Start the tool as a process; stdout and stderr go to files in its home."""
     home.mkdir(exist_ok=True)
-    options = {
-        "--dataset": folder,
-        "--image-size": 32,
-        "--epochs": "2 2 2",
-        "--seeds": "3 4",
-        "--precision": "mixed_bfloat16",
-        "--batch-size": 4,
-        "--out": "tiny",
-    }
-    arguments = [
-        w for pair in options.items() for part in pair for w in str(part).split()
-    ]
+    options = f"""--dataset {folder} --image-size 32 --epochs 2 2 2 --seeds 3 4
+        --precision mixed_bfloat16 --batch-size 4 --out tiny"""
+    program = PROGRAM.format(pause=pause, largest=largest, thin=THIN)
+    command = [sys.executable, "-c", program, *options.split(), *words]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
     with open(home / "out", "a") as out, open(home / "error", "w") as error:
-        return subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                PROGRAM.format(pause=pause, largest=largest, thin=THIN),
-                *arguments,
-                *words,
-            ],
-            cwd=home,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=out,
-            stderr=error,
-        )
+        return subprocess.Popen(command, cwd=home, env=env, stdout=out, stderr=error)
 
 
 def errors(home):
@@ -97,8 +78,8 @@ def weights(home):
     folder = home / "build" / "models" / "tiny"
     left = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
     expected = {f"{name}{end}" for name in MODELS for end in (".keras", ".json")}
-    published = {f"{stage}.keras" for stage in recipe.STAGES}
-    assert left == expected | published | {
+    expected |= {f"{stage}.keras" for stage in recipe.STAGES}
+    assert left == expected | {
         "settings.json",
         "seed3/result.json",
         "seed4/result.json",
@@ -132,7 +113,7 @@ def test_everything_is_written(whole):
     said = (whole / "out").read_text()
     for name in recipe.ORDER:
         seed = table["seeds"]["3"]
-        assert seed["photos_per_s"][name] > 0 and seed["seconds"][name] >= 0
+        assert seed["seconds"][name] >= 0
         assert 0.1 < seed["peak_memory_gb"][name] < 20
         assert said.count(f"seed 3: {name} test mean IoU") == 1
 
@@ -141,9 +122,8 @@ def test_everything_is_written(whole):
 def test_the_first_seeds_networks_leave_with_what_they_were_trained_on(whole):
     folder = whole / "build" / "models" / "tiny"
     for stage in recipe.STAGES:
-        known = networks.trained_on(
-            leaves := predict.load_network(folder / f"{stage}.keras")
-        )
+        leaves = predict.load_network(folder / f"{stage}.keras")
+        known = networks.trained_on(leaves)
         assert (known.image_size, known.class_names) == (32, pets.CLASS_NAMES["trimap"])
         kept = networks.load_model(folder / "seed3" / f"{stage}.keras")
         for ours, theirs in zip(leaves.weights, kept.weights, strict=True):

@@ -59,20 +59,18 @@ def command(tmp_path_factory):
     folder = official_folder.make(home / "pets", trainval=10, test=2)
     settings = {
         "dataset": folder,
-        "data-dir": home / "data",
-        "image-size": 32,
+        "data_dir": home / "data",
+        "image_size": 32,
         "epochs": 2,
-        "batch-size": 4,
-        "fc-units": 8,
+        "batch_size": 4,
+        "fc_units": 8,
         "weights": "none",
     }
 
     def words(out, **changes):
-        changed = settings | {"out": out}
-        changed |= {name.replace("_", "-"): value for name, value in changes.items()}
-        return [
-            str(word) for pair in changed.items() for word in ("--" + pair[0], pair[1])
-        ]
+        changed = settings | {"out": out} | changes
+        named = {"--" + name.replace("_", "-"): v for name, v in changed.items()}
+        return [str(word) for pair in named.items() for word in pair]
 
     return words
 
@@ -107,17 +105,13 @@ def processes(folder, words, scripts, configs):
     try:
         for index, (script, config) in enumerate(zip(scripts, configs, strict=True)):
             environment = {k: v for k, v in os.environ.items() if k != "TF_CONFIG"}
-            with (
-                open(folder / f"out{index}", "w") as out,
-                open(folder / f"error{index}", "w") as error,
-            ):
+            environment |= {"TF_CONFIG": config} if config else {}
+            command = [sys.executable, "-c", script, *words[index]]
+            out, error = folder / f"out{index}", folder / f"error{index}"
+            with out.open("w") as out, error.open("w") as error:
                 started.append(
                     subprocess.Popen(
-                        [sys.executable, "-c", script, *words[index]],
-                        cwd=ROOT,
-                        env=environment | ({"TF_CONFIG": config} if config else {}),
-                        stdout=out,
-                        stderr=error,
+                        command, cwd=ROOT, env=environment, stdout=out, stderr=error
                     )
                 )
         yield started
@@ -127,14 +121,17 @@ def processes(folder, words, scripts, configs):
             process.wait()
 
 
-def run_pair(folder, words, other=None):
-    """Run two workers to their end; return their exit codes and stdouts."""
+def pair(folder, words, scripts=(WORKER + RUN,) * 2, other=None):
+    """Start two workers of one cluster."""
     ports = free_ports()
     configs = [config_of(ports, index) for index in (0, 1)]
-    with processes(
-        folder, [words, other or words], [WORKER + RUN] * 2, configs
-    ) as pair:
-        codes = [process.wait(timeout=300) for process in pair]
+    return processes(folder, [words, other or words], scripts, configs)
+
+
+def run_pair(folder, words, other=None):
+    """Run two workers to their end; return their exit codes and stdouts."""
+    with pair(folder, words, other=other) as both:
+        codes = [process.wait(timeout=300) for process in both]
     return codes, [(folder / f"out{index}").read_text() for index in (0, 1)]
 
 
@@ -142,14 +139,12 @@ def run_until_death(folder, words, victim, how):
     """Run two workers, one of which dies; return how the other ends, and how fast."""
     scripts = [WORKER + RUN] * 2
     scripts[victim] = WORKER + DIES.format(how) + RUN
-    ports = free_ports()
-    configs = [config_of(ports, index) for index in (0, 1)]
-    with processes(folder, [words, words], scripts, configs) as pair:
-        os.waitid(os.P_PID, pair[victim].pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+    with pair(folder, words, scripts) as both:
+        os.waitid(os.P_PID, both[victim].pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
         died = time.monotonic()
-        code = pair[1 - victim].wait(timeout=300)
+        code = both[1 - victim].wait(timeout=300)
         seconds = time.monotonic() - died
-        assert pair[victim].poll() in (None, -signal.SIGKILL)
+        assert both[victim].poll() in (None, -signal.SIGKILL)
     return code, seconds, (folder / f"error{1 - victim}").read_text()
 
 
@@ -175,17 +170,11 @@ def test_one_process_trains_as_keras_does(alone, command, monkeypatch):
     monkeypatch.setattr(vgg16, "BLOCKS", THIN)
     arguments = tool.parsed()
     keras.utils.set_random_seed(0)
-    model, optimizer = tool.network(arguments, 2 * STEPS)
-    model.compile(optimizer, losses.SegmentationLoss())
-    dataset = pets.load(
-        arguments.dataset,
-        "trainval",
-        image_size=32,
-        batch_size=4,
-        augment=True,
-        shuffle=True,
-        data_dir=arguments.data_dir,
-    )
+    model = tool.network(arguments, 2 * STEPS)
+    model.compile(model.optimizer, losses.SegmentationLoss())
+    options = {"augment": True, "shuffle": True, "data_dir": arguments.data_dir}
+    options |= {"image_size": 32, "batch_size": 4}
+    dataset = pets.load(arguments.dataset, "trainval", **options)
     expected = []
     for _ in range(2):
         for images, masks in dataset:
@@ -350,9 +339,9 @@ def test_a_loss_that_is_no_number_names_the_files(
     network = tool.network
 
     def spoilt(*arguments):
-        model, optimizer = network(*arguments)
+        model = network(*arguments)
         model.get_layer("score_fc7").bias.assign([np.nan, 0, 0])
-        return model, optimizer
+        return model
 
     monkeypatch.setattr(tool, "network", spoilt)
     assert here(command(tmp_path / "run")) == 2

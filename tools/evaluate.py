@@ -4,28 +4,27 @@
         --dataset path/to/oxford-iiit-pet --split test --task trimap
 
 Of each photo a few confusion matrices are kept, and no pixels: at the network's size,
-at the photo's own, near the outline, under other treatments of the border. Every figure
+at the photo's own, near the outline, under other treatments of the border. Every number
 is a score of sums of them. Several networks are compared on the same photos, each with
-the one named before it. With --out the figures go to results/NAME.json.
+the one named before it. With --out the numbers go to results/NAME.json.
 """
 
 import argparse
-import functools
 import itertools
 import pathlib
 import sys
-import time
 
 import keras
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from data.oxford_pets_folder.breeds import BREEDS
 from data.synthetic_pets import drawing
 from tools import reproduce
 from tools.results import made
 from tools.results import probe as probes
-from utils import environment, metrics, networks, pet_records, pets, predict
+from utils import environment, metrics, networks, pet_records, pets, predict, training
 
 WIDTHS = (1, 2, 4, 8, 16)  # of the bands along the outline, in the network's pixels
 EDGES = (1, 2, 4, 8, 16, 32, 10_000)  # of the ranges of distance from it
@@ -33,10 +32,11 @@ RANGES = tuple(itertools.pairwise(EDGES))
 NEAR = 1 / 40  # of the side: wrong pixels no farther off are the outline's fault
 BATCH = 20
 WORST = 10
+KINDS = ("outline", "pet missed", "pet imagined", "taken for another class")
 
 
 def border_treatments(task: str, trimap: np.ndarray, logits: np.ndarray) -> dict:
-    """Return (mask, prediction), 0 background and 1 pet, by what border counts as.
+    """Return (mask, prediction), 0 or False background, by what border counts as.
 
     The trimap (H, W) is as in the file: 1 pet, 2 background, 3 border; logits are
     (H, W, C) of the task's classes.
@@ -47,26 +47,17 @@ def border_treatments(task: str, trimap: np.ndarray, logits: np.ndarray) -> dict
     pet = pet_or_border = logits.argmax(-1) != background
     if task == "trimap":  # where border is not asked for, it cannot be the answer
         pet = logits[..., 0] > logits[..., 1]
-    return {
-        "border_void": (void, pet.astype(int)),
-        "border_as_pet": (as_pet, pet_or_border.astype(int)),
-    }
+    return {"border_void": (void, pet), "border_as_pet": (as_pet, pet_or_border)}
 
 
 def kind_of_error(names, mask, predicted, distance) -> str:
     """Say which kind more wrong pixels of a photo are of than of any other."""
     background = names.index("background")
     wrong = (mask != predicted) & (mask != pets.VOID)
-    if not wrong.any():
-        return "none"
-    far = wrong & (distance > NEAR * max(mask.shape))
-    counts = {
-        "outline": np.sum(wrong & ~far),
-        "pet missed": np.sum(far & (predicted == background)),
-        "pet imagined": np.sum(far & (mask == background)),
-    }
-    counts["taken for another class"] = np.sum(wrong) - sum(counts.values())
-    return max(counts, key=counts.get)
+    near = distance <= NEAR * max(mask.shape)
+    kinds = np.select([near, predicted == background, mask == background], (0, 1, 2), 3)
+    counts = np.bincount(kinds[wrong], minlength=len(KINDS))
+    return KINDS[counts.argmax()] if wrong.any() else "none"
 
 
 def wrong_by_distance(mask, predicted, distance) -> np.ndarray:
@@ -90,10 +81,11 @@ def counted(task: str, photo: dict, logits: np.ndarray) -> dict:
     pairs = border_treatments(task, photo["small_trimap"], logits) | {
         "network": (mask, predicted),
         "photo": (photo["mask"], enlarged.argmax(-1)),
+        # What a network would score that calls everything background.
+        "floor": (mask, np.full_like(mask, names.index("background"))),
     }
     for width in WIDTHS:
-        band = np.where(distance <= width, mask, pets.VOID)
-        pairs[f"band_{width}"] = band, predicted
+        pairs[width] = np.where(distance <= width, mask, pets.VOID), predicted
     found = {
         name: metrics.confusion_matrix(*pair, len(names)).numpy()
         for name, pair in pairs.items()
@@ -103,14 +95,13 @@ def counted(task: str, photo: dict, logits: np.ndarray) -> dict:
     return found
 
 
-def percentiles(values: np.ndarray) -> list[float]:
-    """Return the bounds of the 95 % interval of bootstrapped scores."""
-    return np.nanpercentile(values, (2.5, 97.5)).tolist()
+def mean_iou(confusion: np.ndarray) -> np.ndarray:
+    return metrics.scores(confusion)["mean_iou"].numpy()
 
 
-def drawn(matrices: np.ndarray) -> np.ndarray:
-    """Return the mean IoU of each of 2,000 bootstrapped sets of photos."""
-    return metrics.scores(metrics.bootstrap(matrices))["mean_iou"].numpy()
+def pet_iou(confusion: np.ndarray) -> np.ndarray:
+    """Return the IoU of class 1, the pet of `border_treatments`."""
+    return metrics.scores(confusion)["iou"].numpy()[..., 1]
 
 
 def as_json(confusion: np.ndarray) -> dict:
@@ -132,12 +123,17 @@ def of_true_classes(confusion: np.ndarray) -> np.ndarray:
     return iou.sum(-1) / present.sum(-1)
 
 
-def groups(known: list[dict]) -> dict[str, dict[str, np.ndarray]]:
-    """Sort photos by breed, by the pet's size and by whether the frame cuts it."""
+def interval(matrices: np.ndarray, score=mean_iou) -> list[float]:
+    """Return the bounds of a score's 95 % interval over the photos, bootstrapped."""
+    return np.nanpercentile(score(metrics.bootstrap(matrices)), (2.5, 97.5)).tolist()
+
+
+def groups(known: list[dict], matrices: np.ndarray) -> dict[str, dict[str, dict]]:
+    """Score by breed, by the pet's size and by whether the frame cuts it."""
     names = ("share", "breed", "cut")
     share, breeds, cut = (np.array([one[name] for one in known]) for name in names)
     low, high = np.quantile(share, (1 / 3, 2 / 3))
-    return {
+    groups = {
         "breed": {breed: breeds == breed for breed in sorted(set(breeds))},
         "pet's share of the photo": {
             f"below {low:.0%}": share < low,
@@ -146,70 +142,48 @@ def groups(known: list[dict]) -> dict[str, dict[str, np.ndarray]]:
         },
         "frame": {"cuts the pet": cut, "does not": ~cut},
     }
-
-
-def group(matrices: np.ndarray) -> dict:
-    """Score the photos of one group."""
     return {
-        "photos": len(matrices),
-        "mean_iou": float(of_true_classes(matrices.sum(0))),
-        "interval": percentiles(of_true_classes(metrics.bootstrap(matrices))),
-    }
-
-
-def treatment(matrices: np.ndarray) -> dict:
-    """Score the pet, class 1, under one treatment of the border."""
-    whole, each, many = (
-        metrics.scores(x)["iou"].numpy()[..., 1]
-        for x in (matrices.sum(0), matrices, metrics.bootstrap(matrices))
-    )
-    return {
-        "pet_iou": float(whole),
-        "interval": percentiles(many),
-        "per_photo_pet_iou": float(np.nanmean(each)),
-    }
-
-
-def figures(rows: list[dict], known: list[dict], task: str) -> dict:
-    """Work out everything that is said of one network, from what `counted` kept."""
-    matrices = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-    network, errors = matrices["network"], matrices["error"].tolist()
-    per_photo = metrics.scores(network)["mean_iou"].numpy()
-    # What a network would score that calls everything background.
-    nothing = np.zeros(network.shape[1:], np.int64)
-    nothing[:, pets.CLASS_NAMES[task].index("background")] = network.sum((0, 2))
-    floor = as_json(nothing)
-    return {
-        "network_size": as_json(network.sum(0)),
-        "interval": percentiles(drawn(network)),
-        "photo_size": as_json(matrices["photo"].sum(0)),
-        "photo_interval": percentiles(drawn(matrices["photo"])),
-        "per_photo_mean_iou": float(per_photo.mean()),
-        "floor": {name: floor[name] for name in ("pixel_accuracy", "mean_iou")},
-        "treatments": {
-            name: treatment(matrices[name]) for name in ("border_void", "border_as_pet")
-        },
-        "bands": {
-            width: as_json(matrices[f"band_{width}"].sum(0))["mean_iou"]
-            for width in WIDTHS
-        },
-        "wrong_by_distance": shares(matrices["by_distance"].sum(0)),
-        "groups": {
-            title: {
-                name: group(network[chosen])
-                for name, chosen in members.items()
-                if chosen.any()
+        title: {
+            name: {
+                "photos": int(chosen.sum()),
+                "mean_iou": float(of_true_classes(matrices[chosen].sum(0))),
+                "interval": interval(matrices[chosen], of_true_classes),
             }
-            for title, members in groups(known).items()
+            for name, chosen in members.items()
+            if chosen.any()
+        }
+        for title, members in groups.items()
+    }
+
+
+def figures(rows: list[dict], known: list[dict]) -> dict:
+    """Work out everything that is said of one network, from what `counted` kept."""
+    kept = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    errors, by_distance = kept.pop("error").tolist(), kept.pop("by_distance")
+    whole = {name: as_json(matrices.sum(0)) for name, matrices in kept.items()}
+    photos, per_photo = [one["photo"] for one in known], mean_iou(kept["network"])
+    return {
+        "network_size": whole["network"],
+        "interval": interval(kept["network"]),
+        "photo_size": whole["photo"],
+        "photo_interval": interval(kept["photo"]),
+        "per_photo_mean_iou": float(per_photo.mean()),
+        "floor": {one: whole["floor"][one] for one in ("pixel_accuracy", "mean_iou")},
+        "treatments": {
+            name: {
+                "pet_iou": float(pet_iou(kept[name].sum(0))),
+                "interval": interval(kept[name], pet_iou),
+                "per_photo_pet_iou": float(np.nanmean(pet_iou(kept[name]))),
+            }
+            for name in ("border_void", "border_as_pet")
         },
+        "bands": {width: whole[width]["mean_iou"] for width in WIDTHS},
+        "wrong_by_distance": shares(by_distance.sum(0)),
+        "groups": groups(known, kept["network"]),
         "errors": {kind: errors.count(kind) for kind in sorted(set(errors))},
         "worst": [
-            {
-                "photo": known[index]["file_name"],
-                "mean_iou": float(per_photo[index]),
-                "error": errors[index],
-            }
-            for index in np.argsort(per_photo)[:WORST]
+            {"photo": photos[n], "mean_iou": float(per_photo[n]), "error": errors[n]}
+            for n in np.argsort(per_photo)[:WORST]
         ],
     }
 
@@ -218,17 +192,16 @@ def photographs(arguments: argparse.Namespace, image_size: int):
     """Yield what is known of each photo, at its own size and at the network's."""
     dataset, task = arguments.dataset, arguments.task
     table = pets.class_table(task)
-    furs = dataset == "synthetic_pets"  # eight of them, not Oxford's breeds
-    breeds = drawing.BREEDS if furs else pets.LABEL_NAMES["breed"]
+    breeds = drawing.BREEDS if dataset == "synthetic_pets" else BREEDS
     for one in pets.load_examples(dataset, arguments.split, task=task):
         image, trimap = pet_records.resize(one["image"], one["trimap"], image_size)
         mask = pets.to_classes(trimap[None], one["species"][None], table)[0].numpy()
         pet = np.isin(one["trimap"].numpy(), (1, 3))
         yield {
-            "file_name": one["file_name"].numpy().decode(),
+            "photo": one["file_name"].numpy().decode(),
             "breed": breeds[int(one["label"])],
             "share": pet.mean(),
-            "cut": any(edge.any() for edge in (pet[0], pet[-1], pet[:, 0], pet[:, -1])),
+            "cut": pet[[0, -1]].any() or pet[:, [0, -1]].any(),
             "mask": one["mask"].numpy(),
             "small": tf.cast(image, tf.float32),
             "small_mask": mask,
@@ -244,28 +217,25 @@ def evaluate(models: dict[str, keras.Model], arguments, image_size: int) -> dict
     """
     task, known = arguments.task, []
     rows = {name: [] for name in models}
-    # As one graph, like `training.evaluate`: layer by layer, bfloat16 rounds otherwise.
-    graphs = {
-        name: tf.function(functools.partial(model, training=False))
-        for name, model in models.items()
-    }
+    calls = {name: training.forward(model) for name, model in models.items()}
     photos = photographs(arguments, image_size)
-    photos = iter(tqdm(photos, unit=" photos", disable=not sys.stderr.isatty()))
+    photos = iter(tqdm(photos, unit=" photos", disable=None))  # on a terminal only
     while batch := list(itertools.islice(photos, BATCH)):
         images = tf.stack([photo["small"] for photo in batch])
-        for name, graph in graphs.items():
-            logits = graph(images).numpy()  # (B, S, S, C)
+        for name, call in calls.items():
+            logits = call(images).numpy()  # (B, S, S, C)
             rows[name] += map(counted, itertools.repeat(task), batch, logits)
-        kept = ("file_name", "breed", "share", "cut")
+        kept = ("photo", "breed", "share", "cut")
         known += [{key: photo[key] for key in kept} for photo in batch]
-    draws = {n: drawn(np.stack([row["network"] for row in rows[n]])) for n in rows}
+    gains, network = {}, lambda name: [row["network"] for row in rows[name]]
+    for before, after in itertools.pairwise(models):
+        both = np.stack([network(before), network(after)], 1)  # (N, 2, C, C)
+        gain = interval(both, lambda pair: np.diff(mean_iou(pair)))
+        gains[f"{after} - {before}"] = gain
     return {
         "photos": len(known),
-        "networks": {name: figures(rows[name], known, task) for name in models},
-        "gains": {
-            f"{after} - {before}": percentiles(draws[after] - draws[before])
-            for before, after in itertools.pairwise(models)
-        },
+        "networks": {name: figures(rows[name], known) for name in models},
+        "gains": gains,
     }
 
 
@@ -341,7 +311,6 @@ def main() -> int:
     try:
         models, image_size = loaded(arguments)
         print(environment.prepare(0), flush=True)
-        started = time.perf_counter()
         found = {
             "dataset": dataset,
             "data": f"{arguments.split} of {dataset}",
@@ -351,7 +320,6 @@ def main() -> int:
             "ranges": RANGES,
             **evaluate(models, arguments, image_size),
         }
-        found["seconds"] = round(time.perf_counter() - started, 1)
         print(table(found))
         if arguments.out:
             found["probe"] = probes.of("evaluation_trimap", found)

@@ -3,10 +3,10 @@
     python -m tools.export --model M.keras --out DIR --dataset DATA
 
 `savedmodel` and `onnx` take photos of any size; the `litert` forms have the size the
-network was trained at. `litert-int8` is calibrated on training photos of the data set
-(or on --calibration), never on test photos. Then every form classifies the pixels of
-the same test photos, in a process of its own, and is compared with the Keras model in
-float32. Writes results/export.json; exits with 1 when a form is not what it should be.
+network was trained at. `litert-int8` is calibrated on training photos of the data set.
+Then every form classifies the pixels of the same test photos, in a process of its own,
+and is compared with the Keras model in float32. Writes results/export.json; exits with
+1 when a form is not what it should be.
 
 What is not TensorFlow's comes with `make export` (requirements-export.txt).
 """
@@ -28,7 +28,7 @@ import tensorflow as tf
 
 from tools.results import made
 from tools.results import probe as probes
-from utils import environment, metrics, networks, pets, photos, predict
+from utils import environment, metrics, networks, pets, predict
 
 NEEDS = {
     "savedmodel": (),
@@ -37,18 +37,17 @@ NEEDS = {
     "litert-float16": ("ai_edge_litert",),
     "litert-int8": ("ai_edge_litert",),
 }
-ENDINGS = {"savedmodel": "", "onnx": ".onnx"}  # else .tflite
+KINDS = {"savedmodel": ("tf_saved_model", ""), "onnx": ("onnx", ".onnx")}  # else LiteRT
 EQUAL_PIXELS = 0.999  # least share of pixels of the same class, float forms
 IOU_LOST = 0.01  # most mean IoU an int8 form may be away
 
 
 def in_float32(model: keras.Model) -> keras.Model:
     """Return a copy that computes in float32, whatever the network was trained in."""
-
-    def single(layer: keras.layers.Layer) -> keras.layers.Layer:
-        return layer.from_config(layer.get_config() | {"dtype": "float32"})
-
-    copy = keras.models.clone_model(model, clone_function=single)
+    copy = keras.models.clone_model(
+        model,
+        clone_function=lambda x: x.from_config(x.get_config() | {"dtype": "float32"}),
+    )
     copy.set_weights(model.get_weights())
     return copy
 
@@ -65,16 +64,15 @@ def export(
         calibration: photos (N, S, S, 3), for int8 only.
     """
     size = networks.trained_on(model).image_size
-    path = folder / f"{form}{ENDINGS.get(form, '.tflite')}"
+    kind, ending = KINDS.get(form, ("litert", ".tflite"))
+    path, options = folder / f"{form}{ending}", {"format": kind}
     model(np.zeros((1, size, size, 3), np.float32))  # Keras exports what was called
     if form == "savedmodel":
         shutil.rmtree(path, ignore_errors=True)
-    if form in ("savedmodel", "onnx"):
-        kind = {"savedmodel": "tf_saved_model", "onnx": "onnx"}[form]
-        model.export(path, format=kind, verbose=False)
-        return path
-    options = {}
-    if form != "litert-float32":
+    if kind == "litert":
+        photo = keras.InputSpec(shape=(1, size, size, 3), dtype="float32")
+        options["input_signature"] = [photo]
+    if form in ("litert-float16", "litert-int8"):
         options["optimizations"] = [tf.lite.Optimize.DEFAULT]
     if form == "litert-float16":
         options["target_spec"] = {"supported_types": [tf.float16]}
@@ -83,10 +81,7 @@ def export(
         # No fallback: an operation without an int8 form would be an error.
         int8 = tf.lite.OpsSet.TFLITE_BUILTINS_INT8
         options["target_spec"] = {"supported_ops": [int8]}
-    photo = keras.InputSpec(shape=(1, size, size, 3), dtype="float32")
-    model.export(
-        path, format="litert", input_signature=[photo], verbose=False, **options
-    )
+    model.export(path, verbose=False, **options)
     return path
 
 
@@ -102,12 +97,9 @@ def run(form: str, path: pathlib.Path, images: np.ndarray) -> tuple[dict, np.nda
         given, found = (pathlib.Path(folder) / f"{x}.npy" for x in ("photos", "ids"))
         np.save(given, images)
         words = [sys.executable, "-m", "tools.run_exported", form, path.resolve()]
-        done = subprocess.run(
-            [*words, given, found],
-            cwd=environment.ROOT,
-            capture_output=True,
-            text=True,
-        )
+        words += [given, found]
+        root = environment.ROOT
+        done = subprocess.run(words, cwd=root, capture_output=True, text=True)
         if done.returncode:
             raise ValueError(f"{form} does not run: {done.stderr.strip()[-500:]}")
         return json.loads(done.stdout.splitlines()[-1]), np.load(found)
@@ -115,22 +107,20 @@ def run(form: str, path: pathlib.Path, images: np.ndarray) -> tuple[dict, np.nda
 
 def mean_iou(masks: np.ndarray, ids: np.ndarray, num_classes: int) -> float:
     """Score class ids (N, H, W) against masks (N, H, W)."""
-    score = metrics.SegmentationMetrics(num_classes)
-    score.update_state(masks, ids)
-    return float(score.result()["mean_iou"])
+    confusion = metrics.confusion_matrix(masks, ids, num_classes)
+    return float(metrics.scores(confusion)["mean_iou"])
 
 
 def probe(table: dict) -> dict[str, str]:
     """Look at what needs no other package: photos and scores."""
     with made.data() as folder:
-        one_by_one = pets.load(folder, "trainval", image_size=64, batch_size=1)
-        chosen = [image for image, _ in spread(one_by_one, 7)]
+        chosen, _ = spread(folder, "trainval", "trimap", 64, 7)
     ids, masks = (np.int32(3 * made.numbers((2, 9, 9), x)) for x in ("ids", "mask"))
     network = in_float32(made.colours())
     return {
         "photos order": made.words(map(made.number_of, chosen)),
         "mean IoU scores": made.words([mean_iou(masks, ids, 3)]),
-        "network logits": made.words(made.moments(network(np.stack(chosen)))),
+        "network logits": made.words(made.moments(network(chosen))),
     }
 
 
@@ -148,12 +138,12 @@ def problems(rows: dict[str, dict]) -> list[str]:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Export a network and compare forms.")
-    parser.add_argument("--model", required=True, help="of networks.remember")
-    parser.add_argument("--out", required=True, type=pathlib.Path, help="folder")
-    parser.add_argument("--dataset", required=True, help="as in pets.load")
-    parser.add_argument("--formats", nargs="+", choices=NEEDS, default=list(NEEDS))
-    parser.add_argument("--photos", type=int, default=32, help="test photos")
-    parser.add_argument("--calibration", nargs="+", help="photos or folders, for int8")
+    option = parser.add_argument
+    option("--model", required=True, help="of networks.remember")
+    option("--out", required=True, type=pathlib.Path, help="folder")
+    option("--dataset", required=True, help="as in pets.load")
+    option("--formats", nargs="+", choices=NEEDS, default=list(NEEDS))
+    option("--photos", type=int, default=32, help="test photos")
     arguments = parser.parse_args()
     if arguments.photos < 1:
         parser.error("--photos: give a whole number from 1 up.")
@@ -171,24 +161,13 @@ def check_packages(forms: list[str]) -> None:
             )
 
 
-def spread(dataset: tf.data.Dataset, count: int) -> list[tuple]:
-    """Take (image, mask) from all over a data set: it is in the order of breeds."""
-    places = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round()
-    batches = enumerate(dataset.as_numpy_iterator())  # of one
-    return [(image[0], mask[0]) for place, (image, mask) in batches if place in places]
-
-
-def calibration_photos(arguments: argparse.Namespace, task: str, size: int):
-    """Return (what they are, photos (N, S, S, 3))."""
-    if arguments.calibration is None:
-        batches = pets.load(
-            arguments.dataset, "train", task=task, image_size=size, batch_size=1
-        )
-        images = [image for image, _ in spread(batches, 100)]
-        return f"{len(images)} training photos", np.stack(images)
-    paths = [path for one in arguments.calibration for path in photos.list_photos(one)]
-    images = [predict.to_square(photos.read(path), size) for path in paths]
-    return f"{len(images)} photos given", np.stack(images)
+def spread(dataset: str, split: str, task: str, size: int, count: int):
+    """Take images (N, S, S, 3) and masks from all over a split, ordered by breed."""
+    one_by_one = pets.load(dataset, split, task=task, image_size=size, batch_size=1)
+    places = np.linspace(0, len(one_by_one) - 1, min(count, len(one_by_one))).round()
+    pairs = enumerate(one_by_one.as_numpy_iterator())
+    chosen = [pair for place, pair in pairs if place in places]
+    return [np.concatenate(part) for part in zip(*chosen, strict=True)]
 
 
 def compare(arguments: argparse.Namespace) -> list[str]:
@@ -205,14 +184,11 @@ def compare(arguments: argparse.Namespace) -> list[str]:
         )
     task, size = tasks[known.class_names], known.image_size
     model = in_float32(trained)
-    test = pets.load(
-        arguments.dataset, "test", task=task, image_size=size, batch_size=1
-    )
-    pairs = spread(test, arguments.photos)
-    images, masks = (np.stack(part) for part in zip(*pairs, strict=True))
-    described, calibration = None, None
+    images, masks = spread(arguments.dataset, "test", task, size, arguments.photos)
+    calibration = described = None
     if "litert-int8" in arguments.formats:
-        described, calibration = calibration_photos(arguments, task, size)
+        calibration, _ = spread(arguments.dataset, "train", task, size, 100)
+        described = f"{len(calibration)} training photos"
 
     arguments.out.mkdir(parents=True, exist_ok=True)
     files = {"keras": arguments.out / "keras.keras"}
@@ -220,24 +196,27 @@ def compare(arguments: argparse.Namespace) -> list[str]:
     for form in arguments.formats:
         files[form] = export(model, form, arguments.out, calibration)
 
-    rows, expected = {}, None
+    rows, ids = {}, {}
     for form, path in files.items():
-        costs, ids = run(form, path, images)
-        expected = ids if form == "keras" else expected
-        score = mean_iou(masks, ids, len(known.class_names))
-        row = {"megabytes": size_on_disk(path) / 1e6, **costs}
-        row |= {"equal_pixels": float((ids == expected).mean()), "mean_iou": score}
-        rows[form] = row
-        row["mean_iou_lost"] = rows["keras"]["mean_iou"] - score
-        print(f"{form}: {row}", flush=True)
-    as_trained = np.stack([trained(x[None], training=False)[0] for x in images])
+        costs, ids[form] = run(form, path, images)
+        rows[form] = {
+            "megabytes": size_on_disk(path) / 1e6,
+            **costs,
+            "equal_pixels": float((ids[form] == ids["keras"]).mean()),
+            "mean_iou": mean_iou(masks, ids[form], len(known.class_names)),
+        }
+        lost = rows["keras"]["mean_iou"] - rows[form]["mean_iou"]
+        rows[form]["mean_iou_lost"] = lost
+        print(f"{form}: {rows[form]}", flush=True)
+    as_trained = [trained(x[None], training=False)[0] for x in images]
+    equal = np.argmax(as_trained, -1) == ids["keras"]
     packages = [package for form in arguments.formats for package in NEEDS[form]]
     version = importlib.metadata.version
     figures = {
         "export_versions": {p: version(p.replace("_", "-")) for p in packages},
         "model": model.name,
         "trained_in": sorted({layer.dtype_policy.name for layer in trained.layers}),
-        "as_trained_equal_pixels": float((as_trained.argmax(-1) == expected).mean()),
+        "as_trained_equal_pixels": float(equal.mean()),
         "data": f"{len(images)} test photos of {pathlib.Path(arguments.dataset).name}",
         "task": task,
         "image_size": size,

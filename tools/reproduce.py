@@ -30,23 +30,22 @@ import skimage.data
 import tensorflow as tf
 
 from tools.results import probe, recipe
-from utils import environment, networks, pets, plots
+from utils import environment, networks, pet_records, pets, plots
 
 ANEW = "run without --resume to start anew."
 
 
 def describe(dataset: str) -> tuple[str, str]:
     """Say what the data is, `500 photographs, 3 of 37 breeds` say, and hash it."""
-    found, digest = [], hashlib.sha256()
-    small = {"image_size": 8, "batch_size": 100}
-    for split in ("trainval", "test"):
-        labelled = pets.load_classification(dataset, split, label="breed", **small)
-        found += [breed for _, breeds in labelled for breed in np.array(breeds)]
-        for images, masks in pets.load(dataset, split, **small):
-            digest.update(np.array(images).tobytes() + np.array(masks).tobytes())
-    what = f"photographs, {len({*found})} of 37 breeds"
+    splits, digest = ("trainval", "test"), hashlib.sha256()
+    for split in splits:
+        for images, masks in pets.load(dataset, split, image_size=8, batch_size=100):
+            digest.update(images.numpy().tobytes() + masks.numpy().tobytes())
+    path = pet_records.prepared_path(dataset, None, "stop")
+    breeds = np.concatenate([pet_records.split_of(path, one).label for one in splits])
+    what = f"photographs, {len(np.unique(breeds))} of 37 breeds"
     what = "drawn pictures" if dataset == "synthetic_pets" else what
-    return f"{len(found)} {what}", digest.hexdigest()[:16]
+    return f"{len(breeds)} {what}", digest.hexdigest()[:16]
 
 
 def summary(seeds: dict[str, dict]) -> dict:
@@ -68,12 +67,11 @@ def summary(seeds: dict[str, dict]) -> dict:
 def table(figures: dict) -> str:
     """Return the rows people compare: mean IoU, its range over seeds, minutes."""
     lines = ["network       mean IoU  range  seeds  minutes"]
+    first = next(iter(figures["seeds"].values()))  # it has the controls too
     for name, row in figures["summary"].items():
-        found = (seed["seconds"] for seed in figures["seeds"].values())
-        minutes = next(one[name] for one in found if name in one) / 60
         lines.append(
             f"{name:12}  {row['mean_iou']:8.4f}  {row['range']:.3f}  {row['seeds']:5}  "
-            f"{minutes:7.1f}"
+            f"{first['seconds'][name] / 60:7.1f}"
         )
     return "\n".join(lines)
 
@@ -89,13 +87,11 @@ def draw(models: dict[str, keras.Model], name: str, arguments) -> pathlib.Path:
     axes[0, 0].set_title("photo")
     for axis, (stage, model) in zip(axes[0, 1:], models.items(), strict=True):
         logits = tf.image.resize(model(small), cat.shape[:2])[0]  # (300, 451, C)
-        mask = np.argmax(logits, -1)
-        axis.imshow(plots.overlay(cat, mask, names=names))
+        axis.imshow(plots.overlay(cat, np.argmax(logits, -1), names=names))
         axis.set_title(f"FCN-{stage}")
     path = environment.ROOT / "notebooks" / "figures" / f"{name}.jpg"
-    jpeg = {"dpi": 110, "bbox_inches": "tight", "pil_kwargs": {"quality": 85}}
-    with environment.replacing(path) as temporary:
-        figure.savefig(temporary, **jpeg)
+    with environment.replacing(path) as file:
+        figure.savefig(file, dpi=110, bbox_inches="tight", pil_kwargs={"quality": 85})
     return path
 
 
@@ -133,7 +129,7 @@ def parsed() -> argparse.Namespace:
     option("--dataset", default="synthetic_pets", help="as in pets.load")
     option("--task", default="trimap", choices=pets.CLASS_NAMES)
     option("--image-size", type=int, default=size)
-    option("--epochs", type=int, nargs=3, default=(2, 2, 14), help="of the stages")
+    option("--epochs", type=int, nargs=3, default=[2, 2, 14], help="of the stages")
     option("--batch-size", type=int, default=8)
     option("--seeds", type=int, nargs="+", default=(0, 1, 2))
     option("--frozen", action="store_true", help="the heads alone, on a CPU's time")
@@ -167,7 +163,6 @@ def settings(arguments: argparse.Namespace, name: str) -> dict:
         "network": recipe.LARGE if environment.on_gpu() else recipe.SLIM,
         "recipe": "heads on a frozen backbone" if arguments.frozen else recipe.RECIPE,
     }
-    found["epochs"] = list(arguments.epochs)
     return found | {"probe": probe.of(name, found)}
 
 
@@ -241,7 +236,7 @@ def reproduce(arguments: argparse.Namespace) -> list[str]:
     if arguments.control and "32s_control" not in result["test"]:
         run = recipe.Run(arguments, first, folder / f"seed{first}")
         more = run.result(recipe.controls(run))
-        note(first, {key: result[key] | more[key] for key in result})
+        note(first, {key: result[key] | more[key] for key in more})
     publish(folder, first, arguments)
     print(table(figures))
     return out_of_order(figures["seeds"]) if arguments.task == "trimap" else []
@@ -258,7 +253,7 @@ def main() -> int:
         return 130
     if problems:
         print(f"error: {'; '.join(problems)}.", file=sys.stderr)
-    return 1 if problems else 0
+    return int(bool(problems))
 
 
 if __name__ == "__main__":

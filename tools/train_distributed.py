@@ -27,7 +27,6 @@ import os
 import pathlib
 import socket
 import sys
-import tempfile
 import time
 import urllib.parse
 
@@ -35,7 +34,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from utils import batching, environment, fcn, losses, networks, pets, training
+from utils import batching, callbacks, environment, fcn, networks, pets, training
+from utils.losses import cross_entropy
 
 PATIENCE = 600  # seconds to wait for all workers at the start
 LOST = (  # what TensorFlow raises, depending on what it was doing
@@ -44,10 +44,6 @@ LOST = (  # what TensorFlow raises, depending on what it was doing
     tf.errors.DeadlineExceededError,
     tf.errors.FailedPreconditionError,
     tf.errors.UnavailableError,
-)
-LOST_SAID = (
-    "another worker is lost: start all workers again with the same command, the last "
-    "checkpoint is used."
 )
 
 
@@ -146,18 +142,17 @@ def num_valid(masks: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(tf.cast(masks != pets.VOID, tf.float32))
 
 
-def step_of(strategy: tf.distribute.Strategy, model: keras.Model, optimizer):
+def step_of(strategy: tf.distribute.Strategy, model: keras.Model):
     """Return the function that trains on one batch and returns its loss."""
 
     def on_device(part, valid):
         images, masks = part
         with tf.GradientTape() as tape:
             outputs = tf.nest.flatten(model(images, training=True))
-            loss = tf.add_n([losses.cross_entropy(masks, x) for x in outputs])
+            loss = tf.add_n([cross_entropy(masks, x) for x in outputs])
             loss *= num_valid(masks) / valid  # from the part's mean to its share
-        variables = model.trainable_variables
-        gradients = tape.gradient(loss, variables)  # Keras adds them up over devices
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        model.optimizer.apply(gradients)  # Keras adds them up over devices
         return loss
 
     @tf.function
@@ -168,56 +163,36 @@ def step_of(strategy: tf.distribute.Strategy, model: keras.Model, optimizer):
     return step
 
 
-def network(arguments: argparse.Namespace, steps: int):
-    """Build the network, and an optimiser as `training.fit` has it."""
+def network(arguments: argparse.Namespace, steps: int) -> keras.Model:
+    """Build the network, with an optimiser as `training.fit` has it."""
     weights = None if arguments.weights == "none" else arguments.weights
     options = {"fc_units": arguments.fc_units, "fc_kernel": 1, "weights": weights}
     num_classes = len(pets.CLASS_NAMES[arguments.task])
     model = fcn.build(arguments.variant, num_classes, dropout=0.0, **options)
     training.freeze(model, (1, 2))
     schedule = training.cosine_schedule(1e-3, steps)
-    optimizer = training.AdamW(schedule, weight_decay=1e-4)
-    optimizer.build(model.trainable_variables)
-    return model, optimizer
+    model.compile(training.AdamW(schedule, weight_decay=1e-4))
+    model.optimizer.build(model.trainable_variables)
+    return model
 
 
-def restored(out: pathlib.Path, settings: dict, **trained) -> tf.train.Checkpoint:
-    """Return what is in a checkpoint, with the values of the last one."""
-    text = json.dumps(settings)
-    done = tf.train.Checkpoint(
-        epoch=tf.Variable(0),
-        losses=tf.Variable(tf.zeros((settings["epochs"], settings["steps"]))),
-        settings=tf.Variable(text),
-        **trained,
-    )
-    last = tf.train.latest_checkpoint(out / "checkpoints")
-    if last:
-        key = "settings/.ATTRIBUTES/VARIABLE_VALUE"
-        if tf.train.load_variable(last, key).decode() != text:
-            raise ValueError(
-                f"{out} holds a run with other arguments or photos: give another --out."
-            )
-        done.restore(last).assert_consumed()
-    return done
-
-
-def write(done: tf.train.Checkpoint, out: pathlib.Path) -> None:
-    """Write the losses so far and a checkpoint."""
-    figures = json.loads(done.settings.numpy())
-    figures["losses"] = done.losses.numpy()[: int(done.epoch)].tolist()
-    environment.write_json(out / "losses.json", figures)
-    try:
-        tf.train.CheckpointManager(done, out / "checkpoints", max_to_keep=2).save()
-    except (tf.errors.OpError, OSError) as error:
-        reason = str(getattr(error, "message", error)).splitlines()[0][:200]
-        raise OSError(
-            f"the checkpoint cannot be written to {out} ({reason}): make room, and "
-            "start all workers again; the one before is kept."
-        ) from error
+def restored(out: pathlib.Path, settings: dict, model: keras.Model):
+    """Take over the last checkpoint; return what keeps them, and losses.json so far."""
+    file, record = out / "losses.json", settings | {"losses": []}
+    if file.is_file():
+        record = json.loads(file.read_text())
+    if record | settings != record:
+        raise ValueError(
+            f"{out} holds a run with other arguments or photos: give another --out."
+        )
+    checkpoints = callbacks.Checkpoints(out / "checkpoints", model)
+    checkpoints.set_model(model)
+    del record["losses"][checkpoints.epoch :]
+    return checkpoints, record
 
 
 def set_up(arguments: argparse.Namespace, workers: list[str], worker: int):
-    """Join the other workers; return the strategy, data and all that is trained."""
+    """Join the others; return the strategy, the data and what `restored` does."""
     check_batch_size(arguments.batch_size, len(workers))
     print(f"worker {worker}: {environment.prepare(arguments.seed)}", flush=True)
     strategy = joined(workers, worker)
@@ -229,7 +204,7 @@ def set_up(arguments: argparse.Namespace, workers: list[str], worker: int):
     arguments.out.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(arguments.seed)  # preparing photos uses numbers up
     with strategy.scope():
-        model, optimizer = network(arguments, arguments.epochs * len(dataset))
+        model = network(arguments, arguments.epochs * len(dataset))
     names = "\n".join(batching.plan_of(dataset).photo_names)
     settings = vars(arguments) | {
         "dataset": pathlib.Path(arguments.dataset).name,
@@ -237,40 +212,39 @@ def set_up(arguments: argparse.Namespace, workers: list[str], worker: int):
         "photos": hashlib.sha256(names.encode()).hexdigest()[:16],
     }
     del settings["out"], settings["data_dir"]
-    done = restored(arguments.out, settings, model=model, optimizer=optimizer)
-    if not agree(strategy, f"{settings} {int(done.epoch)}"):
+    checkpoints, record = restored(arguments.out, settings, model)
+    if not agree(strategy, f"{settings} {checkpoints.epoch}"):
         raise ValueError(
             "the workers differ in their arguments, photos or checkpoint: start all "
             "with the same command, --out being a folder that all of them see."
         )
-    return strategy, dataset, done
+    return strategy, dataset, checkpoints, record
 
 
-def train(strategy, dataset, done, arguments: argparse.Namespace, chief: bool) -> None:
+def train(strategy, dataset, checkpoints, record, out: pathlib.Path, chief: bool):
     """Train from where the checkpoint stands to the end, and save the network."""
-    step = step_of(strategy, done.model, done.optimizer)
-    for epoch in range(int(done.epoch), arguments.epochs):
-        batching.plan_of(dataset).epoch = epoch
-        losses = []
+    model, plan = checkpoints.model, batching.plan_of(dataset)
+    step = step_of(strategy, model)
+    for epoch in range(checkpoints.epoch, record["epochs"]):
+        plan.epoch, losses = epoch, []
         for images, masks in dataset:
-            batch = parts(strategy, images, masks, arguments.batch_size)
+            batch = parts(strategy, images, masks, plan.batch_size)
             losses.append(float(step(batch, tf.maximum(num_valid(masks), 1))))
             if not np.isfinite(losses[-1]):  # all workers see the same
-                names = batching.plan_of(dataset).names(epoch, len(losses) - 1)
+                names = ", ".join(plan.names(epoch, len(losses) - 1))
                 raise FloatingPointError(
                     f"the loss is {losses[-1]} in epoch {epoch + 1}, batch "
-                    f"{len(losses)}, files: {', '.join(names)}: look at these photos."
+                    f"{len(losses)}, files: {names}: look at these photos."
                 )
-        done.losses[epoch].assign(losses)
-        done.epoch.assign(epoch + 1)
         print(f"epoch {epoch + 1}: loss {np.mean(losses):.4f}", flush=True)
-        # TensorFlow wants all to write, since a variable may be spread over workers.
-        with tempfile.TemporaryDirectory() as unused:
-            write(done, arguments.out if chief else pathlib.Path(unused))
-    digest = hashlib.sha256(b"".join(w.tobytes() for w in done.model.get_weights()))
+        record["losses"].append(losses)
+        if chief:
+            environment.write_json(out / "losses.json", record)
+            checkpoints.on_epoch_end(epoch, {"loss": np.mean(losses)})
+    digest = hashlib.sha256(b"".join(w.tobytes() for w in model.get_weights()))
     print(f"weights {digest.hexdigest()}", flush=True)
     if chief:
-        networks.save_model(done.model, arguments.out / "model.keras")
+        networks.save_model(model, out / "model.keras")
     # Nobody leaves before the chief has saved: it would take that for a death.
     if not agree(strategy, digest.hexdigest()):
         raise RuntimeError("the workers ended with different weights")
@@ -302,12 +276,16 @@ def main() -> int:
         workers, worker = cluster()
         ready = set_up(arguments, workers, worker)
         joined_others = len(workers) > 1
-        train(*ready, arguments, chief=worker == 0)
+        train(*ready, arguments.out, chief=worker == 0)
         return 0
     except LOST:
         if len(workers) == 1:
             raise
-        code, sentence, joined_others = 1, LOST_SAID, True
+        code, joined_others = 1, True
+        sentence = (
+            "another worker is lost: start all workers again with the same command, "
+            "the last checkpoint is used."
+        )
     except (ValueError, OSError, FloatingPointError) as error:
         code, sentence = 2, str(error)
     print(f"error: {sentence}", file=sys.stderr, flush=True)

@@ -4,10 +4,11 @@
 
 Two references for each stride: the truth reduced to the grid, as in the paper's
 appendix, and the best logits the grid can hold, fitted to each photo. No network is
-involved. The figures go to results/ceilings.json.
+involved. The scores go to results/ceilings.json.
 """
 
 import argparse
+import itertools
 import pathlib
 import sys
 
@@ -18,7 +19,7 @@ import tensorflow as tf
 from tools import evaluate
 from tools.results import made
 from tools.results import probe as probes
-from utils import environment, losses, metrics, pet_records, pets
+from utils import environment, losses, metrics, pets
 
 STRIDES = (32, 16, 8)
 BATCH = 20
@@ -38,16 +39,13 @@ def reduced(
     that are no shares, and do better.
 
     Args:
-        mask: class ids (B, H, W), H and W multiples of the stride.
+        mask: class ids (B, H, W), H and W multiples of the stride; else a ValueError.
         stride: side of a cell in pixels.
         num_classes: C.
         ignore_class: id of pixels that do not count.
 
     Returns:
         Class ids (B, H, W).
-
-    Raises:
-        ValueError: when the grid does not fit the mask.
 
     Source: Shelhamer, Long, Darrell: Fully convolutional networks for semantic
     segmentation, IEEE TPAMI 2017, appendix A.
@@ -102,28 +100,24 @@ def fitted(
 REFERENCES = {"reduced": reduced, "fitted": fitted}
 
 
-def measure(dataset: str, split: str, task: str, image_size: int) -> dict:
-    """Return the number of photos, and the figures of each reference and stride."""
+def measure(dataset: str, task: str, image_size: int) -> dict:
+    """Return the number of test photos, and the scores of each reference and stride."""
     classes, photos = len(pets.CLASS_NAMES[task]), 0
     options = {"task": task, "image_size": image_size, "batch_size": BATCH}
-    cases = [(name, stride) for name in REFERENCES for stride in STRIDES]
-    matrices, wrong_and_all = dict.fromkeys(cases, 0), dict.fromkeys(cases, 0)
-    for _, masks in pets.load(dataset, split, **options):
-        masks = np.array(masks)
+    sums = {case: [0, 0] for case in itertools.product(REFERENCES, STRIDES)}
+    for _, masks in pets.load(dataset, "test", **options).as_numpy_iterator():
         photos += len(masks)
         distance = np.stack([metrics.outline_distance(mask) for mask in masks])
         print(f"{task}: {photos} photos", flush=True)
-        for name, stride in cases:
+        for (name, stride), kept in sums.items():
             drawn = REFERENCES[name](masks, stride, classes)
-            matrix = metrics.confusion_matrix(masks, drawn, classes).numpy()
-            matrices[name, stride] += matrix
-            counts = evaluate.wrong_by_distance(masks, drawn, distance)
-            wrong_and_all[name, stride] += counts
+            kept[0] += metrics.confusion_matrix(masks, drawn, classes).numpy()
+            kept[1] += evaluate.wrong_by_distance(masks, drawn, distance)
     found = {"photos": photos} | {name: {} for name in REFERENCES}
-    for name, stride in cases:
+    for (name, stride), (matrix, wrong_and_all) in sums.items():
         found[name][stride] = {
-            "mean_iou": float(metrics.scores(matrices[name, stride])["mean_iou"]),
-            "wrong_by_distance": evaluate.shares(wrong_and_all[name, stride]),
+            "mean_iou": float(metrics.scores(matrix)["mean_iou"]),
+            "wrong_by_distance": evaluate.shares(wrong_and_all),
         }
     return found
 
@@ -131,37 +125,34 @@ def measure(dataset: str, split: str, task: str, image_size: int) -> dict:
 def probe(table: dict) -> dict[str, str]:
     """Measure made masks, as `tools.results.probe` asks."""
     with made.data() as folder:
-        found = {t: measure(folder, "test", t, made.SIZE) for t in table["tasks"]}
+        found = {task: measure(folder, task, made.SIZE) for task in table["tasks"]}
     return made.flat(found)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Measure ceilings of coarse grids.")
-    parser.add_argument("--dataset", default="synthetic_pets", help="as in pets.load")
-    parser.add_argument("--split", default="test", choices=pet_records.SPLITS)
-    parser.add_argument(
-        "--tasks", nargs="+", default=["trimap"], choices=pets.CLASS_NAMES
-    )
-    parser.add_argument("--image-size", type=int, default=160)
+    option = parser.add_argument
+    option("--dataset", default="synthetic_pets", help="as in pets.load")
+    option("--tasks", nargs="+", default=["trimap"], choices=pets.CLASS_NAMES)
+    option("--image-size", type=int, default=160)
     arguments = parser.parse_args()
-    dataset, split, size = arguments.dataset, arguments.split, arguments.image_size
+    dataset, size = arguments.dataset, arguments.image_size
     if size < 1 or size % max(STRIDES):
         parser.error(f"--image-size: give a multiple of {max(STRIDES)}.")
     try:
-        tasks = {task: measure(dataset, split, task, size) for task in arguments.tasks}
         figures = {
             "dataset": pathlib.Path(dataset).name,
-            "data": f"{split} of {pathlib.Path(dataset).name}",
+            "data": f"test of {pathlib.Path(dataset).name}",
             "image_size": size,
             "ranges": evaluate.RANGES,
-            "tasks": tasks,
+            "tasks": {task: measure(dataset, task, size) for task in arguments.tasks},
         }
         figures["probe"] = probes.of("ceilings", figures)
         path = environment.write_results("ceilings", figures)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    for task, found in tasks.items():
+    for task, found in figures["tasks"].items():
         for name in REFERENCES:
             rows = (f"{s}: {found[name][s]['mean_iou']:.3f}" for s in STRIDES)
             print(f"{task:8} {name:8}", *rows)

@@ -1,14 +1,13 @@
 """Ask what synthetic_pets demands of a network.
 
-Three figures on its test split: what colour and texture around a pixel give away (a
+Three measures on its test split: what colour and texture around a pixel give away (a
 random forest on small neighbourhoods and the pixel's place; it should stay far below
-any network that sees whole animals), and what the truth itself keeps when it is reduced
-to a coarse grid and brought back (the FCN paper's appendix A; stride 32 should lose far
-more than stride 8), and what FCN-32s, 16s and 8s reach whose heads alone were trained.
+any network that sees whole animals); what the truth itself keeps when it is reduced to
+a coarse grid and brought back (the FCN paper's appendix A; stride 32 should lose far
+more than stride 8); and what FCN-32s, 16s and 8s reach whose heads alone were trained.
 Writes results/judge_synthetic.json.
 """
 
-import argparse
 from unittest import mock
 
 import numpy as np
@@ -21,6 +20,7 @@ from utils import environment, metrics, networks, pets, training
 
 TASKS = ("trimap", "species")
 SCORES = ("mean_iou", "pixel_accuracy")
+PIXELS, TREES = 300, 60  # of each training picture; of the forest
 
 
 def features(image: np.ndarray) -> np.ndarray:
@@ -38,50 +38,47 @@ def features(image: np.ndarray) -> np.ndarray:
 
 
 def pictures(split: str, task: str, size: int):
-    """Yield images (size, size, 3) and masks (size, size) one at a time."""
-    batches = pets.load("synthetic_pets", split, task=task, image_size=size)
-    for images, masks in batches.as_numpy_iterator():
-        yield from zip(images, masks, strict=True)
+    """Return pairs of one image (1, size, size, 3) and its mask (1, size, size)."""
+    options = {"task": task, "image_size": size, "batch_size": 1}
+    return pets.load("synthetic_pets", split, **options).as_numpy_iterator()
 
 
 def scored(task: str, size: int, answer) -> dict[str, float]:
     """Score what `answer` says of each test picture and its mask; rounded."""
     classes = len(pets.CLASS_NAMES[task])
     confusion = 0
-    for image, mask in pictures("test", task, size):
+    for (image,), mask in pictures("test", task, size):
         confusion += metrics.confusion_matrix(mask, answer(image, mask), classes)
     found = metrics.scores(confusion)
     return {name: round(float(found[name]), 4) for name in SCORES}
 
 
-def forest(task: str, size: int, pixels: int, trees: int, seed: int):
-    """Train on `pixels` of each training picture; return what it says of a picture."""
-    rng = np.random.default_rng(seed)
+def forest(task: str, size: int) -> dict[str, float]:
+    """Score a forest that knows some pixels of each training picture."""
+    rng = np.random.default_rng(0)
     known, wanted = [], []
-    for image, mask in pictures("train", task, size):
-        chosen = rng.choice(np.flatnonzero(mask != pets.VOID), pixels, replace=False)
+    for (image,), mask in pictures("train", task, size):
+        chosen = rng.choice(np.flatnonzero(mask != pets.VOID), PIXELS, replace=False)
         known.append(features(image).reshape(size * size, -1)[chosen])
         wanted.append(mask.reshape(-1)[chosen])
-    judge = RandomForestClassifier(
-        trees, min_samples_leaf=5, n_jobs=-1, random_state=seed
-    )
+    judge = RandomForestClassifier(TREES, min_samples_leaf=5, n_jobs=-1, random_state=0)
     judge.fit(np.concatenate(known), np.concatenate(wanted))
-    return lambda image, mask: judge.predict(features(image).reshape(size * size, -1))
+    return scored(
+        task, size, lambda x, _: judge.predict(features(x).reshape(size * size, -1))
+    )
 
 
 def reduced_truth(task: str, size: int, stride: int) -> dict[str, float]:
     """Score the truth reduced to a grid and enlarged again."""
     classes = len(pets.CLASS_NAMES[task])
-    return scored(task, size, lambda _, m: ceilings.reduced(m[None], stride, classes))
+    return scored(task, size, lambda _, mask: ceilings.reduced(mask, stride, classes))
 
 
 def frozen_network(task: str, size: int) -> dict[str, float]:
     """Score FCN's three outputs, their heads trained on a frozen backbone."""
-    model = networks.trained_fcn(
-        "at_once", "synthetic_pets", task=task, image_size=size
-    )
-    test = pets.load("synthetic_pets", "test", task=task, image_size=size)
-    scores = training.evaluate(model, test)
+    options = {"task": task, "image_size": size}
+    model = networks.trained_fcn("at_once", "synthetic_pets", **options)
+    scores = training.evaluate(model, pets.load("synthetic_pets", "test", **options))
     return {name: round(score["mean_iou"], 4) for name, score in scores.items()}
 
 
@@ -98,22 +95,16 @@ def probe(table: dict) -> dict[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--pixels", type=int, default=300, help="of each picture")
-    parser.add_argument("--trees", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    names = ("random_forest_128px", "reduced_truth_160px", "frozen_network_160px")
-    figures = {name: {} for name in names}
-    for task in TASKS:
-        judge = forest(task, 128, **vars(arguments))
-        figures["random_forest_128px"][task] = scored(task, 128, judge)
-        figures["reduced_truth_160px"][task] = {
-            str(stride): reduced_truth(task, 160, stride) for stride in ceilings.STRIDES
-        }
-        figures["frozen_network_160px"][task] = frozen_network(task, 160)
-        for name, per_task in figures.items():
-            print(f"{task:8} {name}: {per_task[task]}", flush=True)
+    figures = {
+        "random_forest_128px": {task: forest(task, 128) for task in TASKS},
+        "reduced_truth_160px": {
+            task: {str(s): reduced_truth(task, 160, s) for s in ceilings.STRIDES}
+            for task in TASKS
+        },
+        "frozen_network_160px": {task: frozen_network(task, 160) for task in TASKS},
+    }
+    for name, tasks in figures.items():
+        print(f"{name}: {tasks}")
     figures["probe"] = probes.of("judge_synthetic", figures)
     print("written:", environment.write_results("judge_synthetic", figures).name)
 

@@ -113,22 +113,6 @@ def moments(values) -> list[float]:
     return [float(np.mean(picture * weight)) for weight in weights]
 
 
-def rates(optimizer: keras.optimizers.Optimizer, steps: int) -> str:
-    found = []
-    for step in range(steps):
-        optimizer.iterations.assign(step)
-        found.append(float(optimizer.learning_rate))
-    optimizer.iterations.assign(0)
-    return words(found)
-
-
-class Constant(keras.optimizers.schedules.LearningRateSchedule):
-    """One rate at every step: an optimiser made with a schedule takes no number."""
-
-    def __call__(self, step):
-        return RATE
-
-
 def start(model: keras.Model) -> str:
     """Say how widely each variable is spread before training; a score's is zero."""
     trained = model.trainable_variables
@@ -139,7 +123,9 @@ def variables(model: keras.Model) -> str:
     """Name what is trained; measure factor and decay of the rate for each variable."""
     optimizer, trained = model.optimizer, model.trainable_variables
     kept = [array(v) for v in (*optimizer.variables, *trained)]
-    schedule, optimizer.learning_rate = optimizer._learning_rate, Constant()
+    schedule = optimizer._learning_rate
+    # One rate at every step: an optimiser made with a schedule takes no number.
+    optimizer.learning_rate = keras.optimizers.schedules.ExponentialDecay(RATE, 1, 1.0)
     moved = []
     for gradient in (keras.ops.zeros, keras.ops.ones):
         for variable in optimizer.variables:
@@ -170,10 +156,9 @@ def loss(model: keras.Model) -> str:
     """Return the loss of fixed logits, a fifth of the pixels void."""
     several = model.output if isinstance(model.output, dict) else None
     num_classes = (several["s8"] if several else model.output).shape[-1]
-    logits = 8 * numbers((2, 6, 7, num_classes), "logits") - 4
-    ids = np.int32(num_classes * numbers((2, 6, 7), "mask"))
-    mask = np.where(numbers((2, 6, 7), "void") < 0.2, 255, ids)
-    logits = keras.ops.array(logits)
+    logits = keras.ops.array(8 * numbers((2, 6, 7, num_classes), "logits") - 4)
+    mask = np.int32(num_classes * numbers((2, 6, 7), "mask"))
+    mask[numbers((2, 6, 7), "void") < 0.2] = pets.VOID
     if several:
         mask, logits = dict.fromkeys(several, mask), dict.fromkeys(several, logits)
     return words([float(model.compute_loss(y=mask, y_pred=logits))])
@@ -201,7 +186,7 @@ def order(data, masks: dict[bytes, int]) -> list[int]:
             mask = mask["s8"] if isinstance(mask, dict) else mask
             found += [masks[np.int32(one).tobytes()] for one in mask]
         else:
-            found += [number_of(one) for one in array(inputs)]
+            found += map(number_of, array(inputs))
     return found
 
 
@@ -209,20 +194,20 @@ def order(data, masks: dict[bytes, int]) -> list[int]:
 def watching(folder: str, task: str) -> Iterator[list[dict[str, str]]]:
     """Stand in for `keras.Model.fit`; yield what each call to it would have done.
 
-    VGG16 has few channels meanwhile, and pretrained weights are made of integers.
+    VGG16 has few channels meanwhile, and pretrained weights are made of integers. The
+    model leaves `fit` with weights of integers too, not trained.
 
     Args:
         folder: of `data`, the photos that are trained on.
         task: what the ids in their masks mean.
 
     Yields:
-        A list that gets a dict for each call. The model leaves `fit` with weights of
-        integers, not trained.
+        A list that gets a dict for each call.
     """
     seen = []
     plain = pets.load(folder, "trainval", task=task, image_size=SIZE, batch_size=1)
     plain = enumerate(plain.as_numpy_iterator())
-    masks = {mask.tobytes(): number for number, (_, (mask,)) in plain}
+    masks = {mask.tobytes(): number for number, (_, mask) in plain}
 
     def fit(model, data, *, epochs, callbacks=(), **others):
         # These and no more: what another argument does would have to be looked at.
@@ -236,9 +221,10 @@ def watching(folder: str, task: str) -> Iterator[list[dict[str, str]]]:
             passes.append(list(data))
         inputs = tf.nest.flatten([batches[0] for batches in passes])
         settings = model.optimizer.get_config()
+        schedule = model.optimizer._learning_rate
         part = {
             "order": words(n for one in passes for n in [*order(one, masks), "/"]),
-            "rates": rates(model.optimizer, epochs * len(data)),
+            "rates": words(float(schedule(n)) for n in range(epochs * len(data))),
             "optimizer": words(f"{name}={settings[name]}" for name in OPTIMIZER),
             "start": start(model),
             "variables": variables(model),

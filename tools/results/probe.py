@@ -131,10 +131,9 @@ def main() -> int:
     status = 0
     for name in arguments.names or PROBES:
         found = stale(name, arguments.record)
-        print(f"{name}: {'differs' if found else 'holds'}", flush=True)
-        for sentence in found:
-            print(f"  {sentence}")
-            status = 1
+        said = [f"{name}: {'differs' if found else 'holds'}", *found]
+        print("\n  ".join(said), flush=True)
+        status |= bool(found)
     return status
 
 
