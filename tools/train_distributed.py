@@ -34,7 +34,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from utils import batching, callbacks, environment, fcn, networks, pets, training
+from utils import batching, environment, fcn, networks, pets, training
 from utils.losses import cross_entropy
 
 PATIENCE = 600  # seconds to wait for all workers at the start
@@ -185,7 +185,7 @@ def restored(out: pathlib.Path, settings: dict, model: keras.Model):
         raise ValueError(
             f"{out} holds a run with other arguments or photos: give another --out."
         )
-    checkpoints = callbacks.Checkpoints(out / "checkpoints", model)
+    checkpoints = training.Checkpoints(out / "checkpoints", model)
     checkpoints.set_model(model)
     del record["losses"][checkpoints.epoch :]
     return checkpoints, record
