@@ -137,6 +137,11 @@ class Checkpoints(keras.callbacks.Callback):
                 "and this part of the training begins again."
             )
 
+    @property
+    def epoch(self) -> int:
+        """Return how many epochs are done."""
+        return len(self.history.get("loss", ()))
+
     def _restored(self, model: keras.Model, path: pathlib.Path) -> bool:
         """Take over a checkpoint; return whether it can be read."""
         try:
@@ -257,7 +262,7 @@ def fit(
     history = model.fit(
         _as_batches(train, names),
         epochs=epochs,
-        initial_epoch=len(kept.history.get("loss", ())) if kept else 0,
+        initial_epoch=kept.epoch if kept else 0,
         validation_data=_as_batches(validation, names),
         callbacks=[*watch, kept] if kept else watch,
         shuffle=False,  # the data set does that itself
