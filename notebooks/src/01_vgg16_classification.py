@@ -380,7 +380,7 @@ plots.show(figure, "Six training photos above, one patch of each below", photo=T
 model = vgg16.build(num_classes=3)  # the network of section 2, from here on imported
 assert [w.shape for w in model.weights[:-2]] == [w.shape for w in network.weights[:-2]]
 vgg16.load_imagenet_weights(model)
-del network, reference
+del network, reference, weighted
 pool5 = model.get_layer("block5_pool").output  # (B, 7, 7, 512)
 convolutions = keras.Model(model.input, pool5)  # images to features
 head = keras.Model(pool5, model.output)  # features to logits: the dense layers
@@ -417,7 +417,7 @@ history = head.fit(
 # A loss that low means the training images are known by heart. The two models share
 # their layers, so what `head` has learned, `model` has learned too. The number that
 # counts is on pets it has never seen. Notebook 02 goes on with this classifier, so save
-# it, under a name that holds the state of the photos: other photos, another file.
+# it, under a name that holds the photos' state and how it was trained.
 
 # %%
 whole = len(test_labels) // 3
@@ -426,7 +426,8 @@ score_patches = accuracy(head, test_features[whole:], test_labels[whole:])
 print(f"right on whole photos: {score_photos:.1%}, on patches: {score_patches:.1%}")
 
 # %%
-path = environment.cached_network("classifier", pet_records.state(DATASET))
+settings = (pet_records.state(DATASET), TRAIN_PHOTOS, EPOCHS)
+path = environment.cached_network("classifier", *settings)
 with environment.replacing(path.with_suffix(".weights.h5")) as temporary:
     model.save_weights(temporary)  # whole, or not at all
 

@@ -22,7 +22,7 @@
 # - measure how much of a photo one score really sees.
 #
 # **You need** notebook 01. Without a GPU this page takes {minutes}; the
-# classifier is the one that notebook 01 has saved, or is trained here on 128 photos.
+# classifier is the one that notebook 01 has saved, or is trained here on as many photos.
 #
 # Here is the end: a photo, what dozens of window passes drew, and what one pass draws.
 
@@ -52,6 +52,8 @@ plots.picture(
 # %% tags=["parameters"]
 ON_GPU = environment.on_gpu()
 DATASET = "oxford_iiit_pet" if ON_GPU else "synthetic_pets"  # or a folder's path
+TRAIN_PHOTOS = 2048 if ON_GPU else 96  # photos to learn from, as in notebook 01
+EPOCHS = 8  # passes over them, as in notebook 01
 PHOTOS = 16  # photos on which both networks must agree
 SLIDE_HEIGHT = 512  # height in pixels of the photo we slide over, as in notebook 01
 SIZES = (256, 320, 384)  # sides in pixels at which both are timed
@@ -125,11 +127,11 @@ assert not np.allclose(convolution(small_map)[:, 0, 0], answer, atol=0.1)
 
 
 # %%
-def train_dense_layers(model, convolutions, dense_layers, photos=128):
+def train_dense_layers(model, convolutions, dense_layers):
     """Load ImageNet's convolutions; train the dense layers on their features."""
     print(vgg16.load_imagenet_weights(model))
     batches = pets.load(
-        DATASET, "train", task="species", image_size=448, batch_size=photos
+        DATASET, "train", task="species", image_size=448, batch_size=TRAIN_PHOTOS
     )
     images, masks = next(batches.as_numpy_iterator())  # (N, 448, 448, 3), (N, 448, 448)
     squares = [images[:, ::2, ::2], images[:, :224, :224], images[:, 224:, 224:]]
@@ -139,7 +141,7 @@ def train_dense_layers(model, convolutions, dense_layers, photos=128):
     features = convolutions.predict(squares[known], batch_size=16, verbose=0)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     dense_layers.compile(optimizer=keras.optimizers.Adam(1e-4), loss=loss)
-    dense_layers.fit(features, labels[known], batch_size=64, epochs=8, verbose=2)
+    dense_layers.fit(features, labels[known], batch_size=64, epochs=EPOCHS, verbose=2)
 
 
 # %%
@@ -148,7 +150,8 @@ pool5 = model.get_layer("block5_pool").output  # (B, 7, 7, 512)
 convolutions = keras.Model(model.input, pool5)  # images to features
 dense_layers = keras.Model(pool5, model.output)  # features to logits
 
-saved = environment.cached_network("classifier", pet_records.state(DATASET))
+settings = (pet_records.state(DATASET), TRAIN_PHOTOS, EPOCHS)
+saved = environment.cached_network("classifier", *settings)
 saved = saved.with_suffix(".weights.h5")  # of these very photos
 if saved.is_file():
     model.load_weights(saved)

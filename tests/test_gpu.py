@@ -1,0 +1,247 @@
+"""The run for a GPU, rehearsed on a CPU: whole, killed half-way, with damaged files."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import official_folder
+import pytest
+from conftest import ROOT
+from PIL import Image
+
+from benchmarks import gpu, train_step
+from tools.results import pack as packing
+from tools.results import recipe
+from utils import environment, fcn, pet_records
+
+# As on a machine that has no TensorFlow.
+PROGRAM = """
+import runpy, sys
+from importlib.machinery import PathFinder
+find = PathFinder.find_spec
+PathFinder.find_spec = lambda name, *rest: (
+    None if name.partition(".")[0] == "tensorflow" else find(name, *rest)
+)
+sys.argv[0] = "benchmarks/gpu.py"
+runpy.run_module("benchmarks.gpu", run_name="__main__", alter_sys=False)
+"""
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory):
+    """Return a folder with packed photos of 64 px, and the weights of a tiny VGG16."""
+    home = tmp_path_factory.mktemp("gpu")
+    folder, target = official_folder.make(home / "pets", 10, 6), home / "pack"
+    target.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pet_records, "CACHE", home / "cache")
+        np.savez(target / gpu.PHOTOS, **packing.packed(str(folder), 64, 90))
+    random, channels, arrays = np.random.default_rng(0), 3, {}
+    arrays["mean_subtraction/0"] = np.float16([124, 117, 104])
+    for block, (depth, filters) in enumerate(gpu.TINY, start=1):
+        for number in range(1, depth + 1):
+            name = f"block{block}_conv{number}"
+            kernel = random.normal(0, 0.2, (3, 3, channels, filters + 2))
+            arrays[f"{name}/0"] = np.float16(kernel)
+            arrays[f"{name}/1"] = np.zeros(filters + 2, np.float16)
+            channels = filters + 2
+    np.savez(target / gpu.WEIGHTS, **arrays)
+    return target
+
+
+def start(backend, pack, out):
+    command = [
+        sys.executable,
+        "-c",
+        PROGRAM,
+        "--rehearse",
+        "--pack",
+        pack,
+        "--out",
+        out,
+    ]
+    return subprocess.Popen(
+        [str(word) for word in command],
+        cwd=ROOT,
+        env=os.environ | {"KERAS_BACKEND": backend},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def leaves(value):
+    """Return all numbers of a nested result."""
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        return [number for one in inner for number in leaves(one)]
+    return [value] if isinstance(value, int | float) else []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_the_rehearsal_ends_with_all_kinds_of_tasks(backend, pack, tmp_path):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    run = start(backend, pack, tmp_path)
+    said = run.communicate()[0]
+    assert run.returncode == 0, said
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert set(found["tasks"]) == set(gpu.REHEARSED) and found["rehearsal"] is True
+    assert set(found["not_run"]) == set(gpu.TASKS) - set(gpu.REHEARSED)
+    assert found["backend"] == backend and found["device"].startswith("CPU")
+    assert np.isfinite(leaves(found["tasks"])).all()
+    stages = found["tasks"]["recipe seed 0"]["stages"]
+    assert all(0 <= stages[stage]["test"] <= 1 for stage in gpu.STAGES)
+    long = found["tasks"]["long"]
+    assert set(long["scores"]["test"]) == {"s32", "s16", "s8"}
+    for name, score in long["scores"]["test"].items():
+        assert long["int8_scores"]["test"][name] == pytest.approx(score, abs=0.05)
+    assert long["bytes"] == (tmp_path / "fcn_at_once_int8.npz").stat().st_size
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "done", [1, *(pytest.param(n, marks=pytest.mark.long) for n in (0, 2, 3, 4))]
+)
+def test_killed_in_a_task_it_goes_on_with_that_one(done, pack, tmp_path):
+    file, run = tmp_path / "gpu.json", start("jax", pack, tmp_path)
+    while (len(json.loads(file.read_text())["tasks"]) if file.is_file() else 0) < done:
+        assert run.poll() is None, run.communicate()[0]
+        time.sleep(0.05)
+    time.sleep(5 if done == 0 else 1)
+    run.send_signal(signal.SIGKILL)
+    run.communicate()
+    before = json.loads(file.read_text())["tasks"] if file.is_file() else {}
+    assert len(before) < len(gpu.REHEARSED)
+    again = start("jax", pack, tmp_path)
+    said = again.communicate()[0]
+    assert again.returncode == 0, said
+    after = json.loads(file.read_text())["tasks"]
+    assert list(after) == list(gpu.REHEARSED)
+    assert {name: after[name] for name in before} == before
+    assert not any(f"{name}: predicted" in said for name in before)
+
+
+# What is wrong is said in a sentence
+
+
+def changed(folder, pack, name, **arrays):
+    """Copy a pack; replace arrays of one of its files, or take out those of None."""
+    for file in (gpu.PHOTOS, gpu.WEIGHTS):
+        (folder / file).write_bytes((pack / file).read_bytes())
+    known = gpu.read(folder / name) | arrays
+    np.savez(folder / name, **{k: v for k, v in known.items() if v is not None})
+    return folder
+
+
+def run_main(monkeypatch, capsys, pack, out, *options):
+    words = ["gpu.py", "--pack", str(pack), "--out", str(out), *options]
+    monkeypatch.setattr(sys, "argv", words)
+    monkeypatch.setattr(gpu.vgg16, "BLOCKS", gpu.TINY)
+    monkeypatch.setattr(environment, "on_gpu", lambda: "--no" not in options)
+    status, said = gpu.main(), capsys.readouterr().err
+    assert said.startswith("error: ") and said.count("\n") == 1, said
+    return status, said
+
+
+def test_without_a_gpu_it_says_so_and_ends_with_2(monkeypatch, capsys, pack, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--pack", str(pack)])
+    assert gpu.main() == 2
+    assert "sees no GPU; --rehearse" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "arrays", "sentence"),
+    [
+        (gpu.PHOTOS, {"masks": None}, "pets.npz has no masks"),
+        (gpu.PHOTOS, {"classes": np.array(["cat", "dog"])}, "holds other classes than"),
+        (gpu.WEIGHTS, {"block3_conv1/1": None}, "no weights for block3_conv1"),
+        (gpu.WEIGHTS, {"block1_conv1/0": np.ones((3, 3, 3, 2))}, "for block1_conv1"),
+    ],
+)
+def test_a_pack_of_something_else(
+    monkeypatch, capsys, pack, tmp_path, file, arrays, sentence
+):
+    folder = changed(tmp_path, pack, file, **arrays)
+    status, said = run_main(monkeypatch, capsys, folder, tmp_path / "out")
+    assert status == 2 and sentence in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("file", [gpu.PHOTOS, gpu.WEIGHTS])
+@pytest.mark.parametrize("end", [None, 0, 1000, -1000])
+def test_a_damaged_or_missing_file(monkeypatch, capsys, pack, tmp_path, file, end):
+    folder = changed(tmp_path, pack, file)
+    content = (folder / file).read_bytes()
+    (folder / file).unlink() if end is None else (folder / file).write_bytes(
+        content[:end]
+    )
+    status, said = run_main(monkeypatch, capsys, folder, tmp_path / "out")
+    assert status == 2
+    assert f"{file} {'does not exist' if end is None else 'is damaged'}" in said
+
+
+def test_photos_smaller_than_needed_are_refused(pack):
+    with pytest.raises(ValueError, match="pictures of 64 px and 224 are needed"):
+        gpu.decoded(gpu.read(pack / gpu.PHOTOS), "photos", 224)
+
+
+def test_a_full_disk_is_said(monkeypatch, capsys, pack, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setattr(gpu, "alone", lambda name: {"some": "result"})
+    status, said = run_main(monkeypatch, capsys, pack, tmp_path / "file" / "out")
+    assert status == 2 and "gpu.json cannot be written" in said
+
+
+# The numbers
+
+
+def test_the_pack_holds_the_photos_and_masks(pack):
+    data = gpu.photographs(pack, 64)
+    assert [len(data[name][0]) for name in ("train", "test", "small")] == [10, 6, 6]
+    assert set(np.unique(data["train"][1])) == {0, 1, 2}
+    small = gpu.photographs(pack, 32)["test"][1]
+    # Half-pixel centres: of two by two pixels the lower right one.
+    np.testing.assert_array_equal(small, data["test"][1][:, 1::2, 1::2])
+    files = [Image.fromarray(official_folder.photo(n)) for n in range(1, 11)]
+    files = [one.resize((64, 64), Image.Resampling.BILINEAR) for one in files]
+    far = [np.abs(np.float32(one) - data["train"][0]).mean((1, 2, 3)) for one in files]
+    assert max(map(min, far)) < 8 and sorted(map(np.argmin, far)) == list(range(10))
+
+
+def test_int8_keeps_each_weight_within_half_a_step(pack):
+    model = fcn.build("at_once", 3, fc_units=8, fc_kernel=1, weights=None)
+    random = np.random.default_rng(0)
+    weights = [random.normal(0, 0.1, w.shape) for w in model.get_weights()]
+    model.set_weights(weights)
+    arrays = gpu.as_int8(model)
+    gpu.restore(model, arrays)
+    for number, (one, two) in enumerate(zip(weights, model.get_weights(), strict=True)):
+        step = arrays.get(f"{number} scale", np.float32(1e-6))
+        assert (np.abs(one - two) <= 0.501 * step + 1e-7).all()
+    assert sum(array.dtype == np.int8 for array in arrays.values()) == 15
+
+
+@pytest.mark.parametrize("head", gpu.HEADS)
+def test_operations_are_those_of_the_network(head):
+    photo, (units, kernel) = np.ones((1, 224, 224, 3)), gpu.HEADS[head]
+    slim = fcn.build("32s", 3, fc_units=512, fc_kernel=1, weights=None)
+    counted = train_step.multiply_adds(slim, photo)
+    # Only fc6 and fc7 differ: 7x7 cells, each with all weights of both.
+    counted += 49 * (512 * units * kernel**2 + units**2 - 2 * 512**2)
+    assert gpu.operations(head, 224) == pytest.approx(6 * counted, rel=0.02)
+
+
+def test_the_recipe_is_that_of_the_tables():
+    assert gpu.RECIPE == recipe.RECIPE
+    table = environment.results("oxford-pets-sample_trimap")
+    assert list(gpu.STAGES.values()) == table["epochs"]
+    assert tuple(gpu.STAGES) == recipe.STAGES
+    slim = recipe.SLIM["fc_units"], recipe.SLIM["fc_kernel"]
+    assert {"slim": slim, "paper": (4096, 7)} == gpu.HEADS
