@@ -84,48 +84,41 @@ def leaves(value):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_the_rehearsal_ends_with_all_kinds_of_tasks(backend, pack, tmp_path):
+@pytest.mark.parametrize(
+    ("backend", "done"),  # tasks that have ended at the kill
+    [("jax", 1), *(pytest.param("jax", n, marks=pytest.mark.long) for n in (0, 2, 3))]
+    + [pytest.param("torch", n, marks=pytest.mark.long) for n in (0, 1, 2, 3)],
+)
+def test_killed_and_started_again_the_rehearsal_ends(backend, done, pack, tmp_path):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
-    run = start(backend, pack, tmp_path)
-    said = run.communicate()[0]
-    assert run.returncode == 0, said
-    found = json.loads((tmp_path / "gpu.json").read_text())
-    assert set(found["tasks"]) == set(gpu.REHEARSED) and found["rehearsal"] is True
-    assert set(found["not_run"]) == set(gpu.TASKS) - set(gpu.REHEARSED)
-    assert found["backend"] == backend and found["device"].startswith("CPU")
-    assert np.isfinite(leaves(found["tasks"])).all()
-    stages = found["tasks"]["recipe seed 0"]["stages"]
-    assert all(0 <= stages[stage]["test"] <= 1 for stage in gpu.STAGES)
-    long = found["tasks"]["long"]
-    assert set(long["scores"]["test"]) == {"s32", "s16", "s8"}
-    for name, score in long["scores"]["test"].items():
-        assert long["int8_scores"]["test"][name] == pytest.approx(score, abs=0.05)
-    assert long["bytes"] == (tmp_path / "fcn_at_once_int8.npz").stat().st_size
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "done", [1, *(pytest.param(n, marks=pytest.mark.long) for n in (0, 2, 3, 4))]
-)
-def test_killed_in_a_task_it_goes_on_with_that_one(done, pack, tmp_path):
-    file, run = tmp_path / "gpu.json", start("jax", pack, tmp_path)
+    file, run = tmp_path / "gpu.json", start(backend, pack, tmp_path)
     while (len(json.loads(file.read_text())["tasks"]) if file.is_file() else 0) < done:
         assert run.poll() is None, run.communicate()[0]
         time.sleep(0.05)
-    time.sleep(5 if done == 0 else 1)
+    time.sleep(8 if done == 0 else 1)
     run.send_signal(signal.SIGKILL)
     run.communicate()
     before = json.loads(file.read_text())["tasks"] if file.is_file() else {}
     assert len(before) < len(gpu.REHEARSED)
-    again = start("jax", pack, tmp_path)
+    again = start(backend, pack, tmp_path)
     said = again.communicate()[0]
     assert again.returncode == 0, said
-    after = json.loads(file.read_text())["tasks"]
-    assert list(after) == list(gpu.REHEARSED)
-    assert {name: after[name] for name in before} == before
+    found = json.loads(file.read_text())
+    tasks = found["tasks"]
+    assert list(tasks) == list(gpu.REHEARSED) and found["rehearsal"] is True
+    assert {name: tasks[name] for name in before} == before
     assert not any(f"{name}: predicted" in said for name in before)
+    assert set(found["not_run"]) == set(gpu.TASKS) - set(tasks)
+    assert found["backend"] == backend and found["device"].startswith("CPU")
+    assert np.isfinite(leaves(tasks)).all()
+    stages = tasks["recipe seed 0"]["stages"]
+    assert all(0 <= stages[stage]["test"] <= 1 for stage in gpu.STAGES)
+    long = tasks["long"]
+    assert set(long["scores"]["test"]) == {"s32", "s16", "s8"}
+    for name, score in long["scores"]["test"].items():
+        assert long["int8_scores"]["test"][name] == pytest.approx(score, abs=0.05)
+    assert long["bytes"] == (tmp_path / "fcn_at_once_int8.npz").stat().st_size
 
 
 # What is wrong is said in a sentence
