@@ -3,10 +3,10 @@
     python -m benchmarks.gpu --pack build/gpu --out results
     python -m benchmarks.gpu --predict      how long an H100 should take
 
-Needs Keras, NumPy, Pillow, scikit-image, h5py and one backend; `tools.results.pack`
-makes the two files in --pack. Every task runs in a process of its own, so that its peak
-memory is its own, and its result is in OUT/gpu.json when it ends. Started again after a
-stop, it goes on with the next one. --rehearse does all tasks on a CPU, tiny.
+Needs Keras, NumPy, Pillow, scikit-image and one backend; `tools.results.pack` makes the
+two files in --pack. Every task runs in a process of its own, so that its peak memory is
+its own, and its result is in OUT/gpu.json when it ends. Started again after a stop, it
+goes on with the next one. --rehearse does a task of each kind on a CPU, tiny.
 """
 
 import argparse
@@ -34,6 +34,7 @@ import keras
 import numpy as np
 from PIL import Image
 
+from benchmarks import timing
 from utils import environment, fcn, training, vgg16
 from utils.batching import Batches
 
@@ -252,7 +253,7 @@ def speed(folder, head: str, precision: str, side: int, tiny: bool) -> dict:
             "train_photos_per_s": len(images) / min(seconds),
             "forward_photos_per_s": batch_size / forward,
             "share_of_product": work / rate,
-            "peak_memory_gb": environment.peak_memory(),
+            "peak_memory_gb": timing.peak_memory(),
         })  # fmt: skip
     return {"head": head, "precision": precision, "product_tflops": rate / 1e12} | {
         "rows": rows

@@ -18,9 +18,10 @@ from benchmarks import timing
 from utils import environment
 
 PROGRAM = """
-from utils import environment, predict
+from benchmarks import timing
+from utils import predict
 status = predict.main()
-print(environment.peak_memory())
+print(timing.peak_memory())
 raise SystemExit(status)
 """
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks import timing
-from utils import environment, fcn, networks, training
+from utils import environment, fcn, training
 
 LARGE = {"fc_units": 4096, "fc_kernel": 7}
 SLIM = {"fc_units": 512, "fc_kernel": 1}
@@ -42,19 +42,60 @@ def warm_up() -> None:
     train(keras.Model(image, scores), 8, 2)
 
 
+def training_memory(
+    model: keras.Model, image_size: int, batch_size: int
+) -> dict[str, float]:
+    """Predict what a training step with Adam takes in memory, the backend left out.
+
+    Args:
+        model: of `fcn.build`; its layers' precision counts, and which are frozen.
+        image_size: side of the square photos, in pixels; a multiple of 32.
+        batch_size: photos in a step.
+
+    Returns:
+        Gigabytes (1e9 bytes) of `weights` (with the 16-bit copies of mixed precision),
+        `gradients`, `optimizer`, `activations` (the features the way back needs) and
+        `passing` (what exists for a moment: Adam's three intermediate results for the
+        largest weight, two gradients of the largest features), and their sum, `total`.
+    """
+    shapes = keras.Model(model.input, [layer.output for layer in model.layers])
+    sizes = shapes.compute_output_shape((batch_size, image_size, image_size, 3))
+    weights, maps, before = 0, [], 0
+    for layer, shape in zip(model.layers, sizes, strict=True):
+        wide = 4 if layer.compute_dtype == "float32" else 2  # bytes of a feature
+        weights += layer.count_params() * (4 if wide == 4 else 4 + wide)
+        size = wide * int(np.prod(shape))
+        # Of what lies before the first trained layer only its input is needed again.
+        if not maps and layer.trainable_weights:
+            maps.append(before)
+        if maps:
+            maps.append(size)
+        before = size
+    trained = [int(np.prod(w.shape)) for w in model.trainable_weights]
+    parts = {
+        "weights": weights,
+        "gradients": 4 * sum(trained),
+        "optimizer": 8 * sum(trained),
+        "activations": sum(maps),
+        "passing": 3 * 4 * max(trained) + 2 * max(maps),
+    }
+    parts = {name: size / 1e9 for name, size in parts.items()}
+    return parts | {"total": sum(parts.values())}
+
+
 def measured(
     head: dict, image_size: int, batch_size: int, precision: str, frozen_blocks: tuple
 ) -> dict:
     """Return what three steps are predicted to take and took, in gigabytes."""
     warm_up()
-    before = environment.peak_memory()
+    before = timing.peak_memory()
     keras.config.set_dtype_policy(precision)
     model = fcn.build("8s", 3, weights=None, **head)
     training.freeze(model, frozen_blocks)
     train(model, image_size, batch_size)
     return {
-        "predicted_gb": networks.training_memory(model, image_size, batch_size),
-        "measured_gb": environment.peak_memory() - before,
+        "predicted_gb": training_memory(model, image_size, batch_size),
+        "measured_gb": timing.peak_memory() - before,
     }
 
 

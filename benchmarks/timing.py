@@ -1,9 +1,14 @@
-"""What the benchmarks share: their begin, timing in turn, and summing up the runs."""
+"""What the benchmarks share: their begin, seconds, memory, and summing up the runs."""
 
 import argparse
+import pathlib
+import re
 import statistics
+import sys
 import time
 from collections.abc import Callable
+
+import keras
 
 from utils import environment
 
@@ -66,3 +71,38 @@ def summary(values: list[float]) -> dict:
 def ratios(one: list[float], other: list[float]) -> dict:
     """Sum up how often one is as large as the other, run by run."""
     return summary([a / b for a, b in zip(one, other, strict=True)])
+
+
+def peak_memory() -> float:
+    """Return the most memory this process has held so far, in gigabytes.
+
+    On a GPU its memory, else the machine's.
+    """
+    if environment.on_gpu():
+        return _peak_of_gpu() / 1e9
+    status = pathlib.Path("/proc/self/status")
+    held = status.is_file() and re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+    if held:  # Linux, where getrusage begins with the parent's peak
+        return int(held[1]) * 1024 / 1e9
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
+def _peak_of_gpu() -> int:
+    """Return the most bytes of the first GPU that were in use."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    if backend == "jax":
+        import jax
+
+        return jax.devices()[0].memory_stats()["peak_bytes_in_use"]
+    from torch import cuda
+
+    return cuda.max_memory_allocated()

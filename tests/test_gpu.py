@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import keras
 import numpy as np
 import official_folder
 import pytest
@@ -238,3 +239,17 @@ def test_the_recipe_is_that_of_the_tables():
     assert tuple(gpu.STAGES) == recipe.STAGES
     slim = recipe.SLIM["fc_units"], recipe.SLIM["fc_kernel"]
     assert {"slim": slim, "paper": (4096, 7)} == gpu.HEADS
+
+
+@pytest.mark.slow
+def test_threads_give_the_same_photos_in_the_same_order(pack, monkeypatch):
+    pair, losses = gpu.photographs(pack, 32)["train"], []
+    monkeypatch.setattr(gpu.vgg16, "BLOCKS", gpu.TINY)
+    for cores in (1, 5):
+        monkeypatch.setattr(gpu.os, "cpu_count", lambda cores=cores: cores)
+        keras.utils.set_random_seed(0)
+        model = fcn.build("32s", 3, fc_units=8, fc_kernel=1, weights=None)
+        history, _ = gpu.fit(model, pair, 3, seed=4, batch_size=2)
+        losses.append(history["loss"])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+    assert len(set(losses[0])) == 3

@@ -11,7 +11,7 @@ import tensorflow as tf
 from conftest import ROOT
 
 from benchmarks import memory
-from utils import environment, fcn, networks, training
+from utils import environment, fcn, training
 
 
 @pytest.mark.parametrize(
@@ -36,19 +36,10 @@ def test_precision_follows_the_hardware(monkeypatch, capability, policy):
     assert environment.precision_policy() == policy
 
 
-def test_one_device_needs_no_strategy(monkeypatch):
-    assert environment.strategy().num_replicas_in_sync == 1
-    asked = []
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["a", "b"])
-    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda: asked.append(1))
-    environment.strategy()
-    assert asked == [1]
-
-
 def test_memory_is_the_sum_of_its_parts():
     """Counted by hand for FCN-32s of 8 units: VGG16's maps, then 1x1 cells at 32 px."""
     model = fcn.build("32s", 3, fc_units=8, fc_kernel=1, weights=None)
-    found = networks.training_memory(model, 32, 2)
+    found = memory.training_memory(model, 32, 2)
     trained = 14_714_688 + (512 * 8 + 8) + (8 * 8 + 8) + (8 * 3 + 3)
     fixed = 3 + 64 * 64 * 3 * 3  # the mean colour, and the kernel of the enlargement
     assert found["weights"] == pytest.approx(4e-9 * (trained + fixed))
@@ -78,14 +69,14 @@ def test_memory_is_the_sum_of_its_parts():
 def test_less_is_kept_of_frozen_blocks_and_of_sixteen_bits():
     slim = {"fc_units": 512, "fc_kernel": 1, "weights": None}
     model = fcn.build("8s", 3, **slim)
-    whole = networks.training_memory(model, 224, 4)
+    whole = memory.training_memory(model, 224, 4)
     training.freeze(model, (1, 2))
-    frozen = networks.training_memory(model, 224, 4)
+    frozen = memory.training_memory(model, 224, 4)
     assert frozen["activations"] < 0.4 * whole["activations"]
     assert frozen["weights"] == whole["weights"]
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        half = networks.training_memory(fcn.build("8s", 3, **slim), 224, 4)
+        half = memory.training_memory(fcn.build("8s", 3, **slim), 224, 4)
     finally:
         keras.config.set_dtype_policy("float32")
     assert 0.5 < half["activations"] / whole["activations"] < 0.6
@@ -104,7 +95,7 @@ def test_the_measured_table_has_the_predictions_of_this_code():
         finally:
             keras.config.set_dtype_policy("float32")
         training.freeze(model, row["frozen_blocks"])
-        found = networks.training_memory(model, row["image_size"], row["batch_size"])
+        found = memory.training_memory(model, row["image_size"], row["batch_size"])
         assert found == pytest.approx(row["predicted_gb"]), (
             "run benchmarks.memory again"
         )
@@ -129,7 +120,7 @@ def test_the_sizes_for_a_gpu_are_predicted_to_fit_into_16_gb(policy):
         model = fcn.build("8s", 3, weights=None)
     finally:
         keras.config.set_dtype_policy("float32")
-    one, sixteen = (networks.training_memory(model, 224, n)["total"] for n in (1, 16))
+    one, sixteen = (memory.training_memory(model, 224, n)["total"] for n in (1, 16))
     assert 2.15 < one < sixteen < 16 * 0.67  # a third left as a margin
 
 
@@ -139,7 +130,8 @@ import json, sys
 import keras
 import numpy as np
 import tensorflow as tf
-from utils import environment, fcn, training
+from benchmarks import memory, timing
+from utils import fcn, training
 
 keras.config.set_dtype_policy(sys.argv[1])
 random = np.random.default_rng(0)
@@ -154,9 +146,9 @@ for stage in ("32s", "16s", "8s"):
 print(json.dumps({
     "losses": losses,
     "layers": [layer.compute_dtype for layer in model.layers],
-    "one": networks.training_memory(model, 224, 1)["total"],
-    "sixteen": networks.training_memory(model, 224, 16)["total"],
-    "measured": environment.peak_memory(),
+    "one": memory.training_memory(model, 224, 1)["total"],
+    "sixteen": memory.training_memory(model, 224, 16)["total"],
+    "measured": timing.peak_memory(),
 }))
 """
 
@@ -181,11 +173,11 @@ def test_the_sizes_for_a_gpu_train_and_fit_into_16_gb(policy):
 def test_peak_memory_is_the_process_s_own():
     """Not that of a larger parent; and what was held once counts when it is gone."""
     child = (
-        "from utils import environment\n"
-        "before = environment.peak_memory()\n"
+        "from benchmarks import timing\n"
+        "before = timing.peak_memory()\n"
         "held = b'x' * 700_000_000\n"
         "del held\n"
-        "print(before, environment.peak_memory())\n"
+        "print(before, timing.peak_memory())\n"
     )
     parent = (
         "import subprocess, sys\n"

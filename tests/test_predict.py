@@ -690,8 +690,8 @@ def test_a_large_photo_fits_into_4_gigabytes(tmp_path, width, height):
     cat.save(tmp_path / "x.jpg")
     words = [tmp_path / "x.jpg", "--model", tmp_path / "m.keras", "--out", tmp_path]
     program = (
-        "from utils import environment, predict; "
-        "print(predict.main(), environment.peak_memory())"
+        "from benchmarks import timing; from utils import predict; "
+        "print(predict.main(), timing.peak_memory())"
     )
     command = [sys.executable, "-c", program, *(str(word) for word in words)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -1,6 +1,7 @@
 """The two READMEs: fresh, complete, and of one mind."""
 
 import copy
+import json
 import re
 
 import pytest
@@ -76,3 +77,20 @@ def test_a_value_that_is_not_measured_is_named():
 def test_a_notebook_without_a_record_is_not_given_one():
     row = "| [77 Gone](notebooks/77_gone.ipynb) | nothing | 1.0 | x |"
     assert "| ? |" in readme.ROW.sub(readme.notebook_row, row)
+
+
+def test_a_gpu_is_named_where_it_was_measured(monkeypatch, tmp_path):
+    monkeypatch.setattr(readme, "ROOT", tmp_path)
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    assert readme.on_a_gpu() == "–"
+    (tmp_path / "results").mkdir()
+    rows = [{"train_photos_per_s": rate} for rate in (100.0, 1234.0)]
+    tasks = {
+        "speed slim float32": {"precision": "float32", "rows": rows[:1]},
+        "speed slim mixed_bfloat16": {"precision": "mixed_bfloat16", "rows": rows},
+        "recipe seed 0": {"stages": {"8s": {"test": 0.70}}},
+        "recipe seed 1": {"stages": {"8s": {"test": 0.80}}},
+    }
+    about = {"backend": "jax", "device": "NVIDIA Some", "tasks": tasks}
+    (tmp_path / "results" / "gpu.json").write_text(json.dumps(about))
+    assert readme.on_a_gpu() == "1,234 (mixed_bfloat16, jax, NVIDIA Some); 0.750"

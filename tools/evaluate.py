@@ -223,7 +223,7 @@ def evaluate(models: dict[str, keras.Model], arguments, image_size: int) -> dict
     while batch := list(itertools.islice(photos, BATCH)):
         images = tf.stack([photo["small"] for photo in batch])
         for name, call in calls.items():
-            logits = call(images).numpy()  # (B, S, S, C)
+            logits = call(images)  # (B, S, S, C)
             rows[name] += map(counted, itertools.repeat(task), batch, logits)
         kept = ("photo", "breed", "share", "cut")
         known += [{key: photo[key] for key in kept} for photo in batch]

@@ -49,13 +49,8 @@ def crop(
     The photo is read between pixels (bilinear), the mask at the nearest one, both at
     the same places. Outside the photo the image is `FILL` and the mask `VOID`.
 
-    Args:
-        image: (H, W, 3) float32, 0..255.
-        mask: (H, W) of any integer type.
-        box: (4,), a row of `windows`.
-
-    Returns:
-        Image (H, W, 3) float32 and mask (H, W) of the mask's own type.
+    Takes an image (H, W, 3) float32, a mask (H, W) of any integer type and a row of
+    `windows`. Returns image and mask of the same shapes and types.
     """
     photo, ids = np.full(image.shape, FILL, np.float32), np.full_like(mask, VOID)
     y1, x1, y2, x2 = box
@@ -107,14 +102,9 @@ def augment(
 
     Light comes first: it is measured on the whole photo, and the fill stays `FILL`.
 
-    Args:
-        images: (B, H, W, 3) of any number type, 0..255.
-        masks: (B, H, W) of any integer type.
-        draws: (B, NUM_DRAWS) floats in [0, 1), a row a photo.
-
-    Returns:
-        Images (B, H, W, 3) float32, 0..255, and masks (B, H, W) of the masks' own type,
-        `VOID` where nothing is known.
+    Takes images (B, H, W, 3) of any number type, 0..255, masks (B, H, W) of any integer
+    type, and draws (B, NUM_DRAWS) in [0, 1). Returns images as float32 and masks of
+    their own type, `VOID` where nothing is known.
     """
     images, masks = np.asarray(images), np.asarray(masks)
     photos, ids = np.empty(images.shape, np.float32), np.empty_like(masks)
@@ -220,27 +210,18 @@ class Batches(keras.utils.PyDataset):
         shuffle: whether each epoch has an order of its own.
         augment: whether photos are changed at random, and their masks with them.
         seed: of order and augmentation.
-        names: of the photos (N,), for messages; numbered unless given.
 
     Raises:
         ValueError: arrays of other shapes or types, or of different length.
     """
 
     def __init__(
-        self,
-        images,
-        masks,
-        batch_size: int = 16,
-        *,
-        shuffle: bool = False,
-        augment: bool = False,
-        seed: int = 0,
-        names=None,
+        self, images, masks, batch_size=16, *, shuffle=False, augment=False, seed=0
     ):
         super().__init__()
         self.images, self.masks = np.asarray(images), np.asarray(masks)
         check_pairs(self.images, self.masks)
-        names = [f"photo {n}" for n in range(len(images))] if names is None else names
+        names = [f"photo {n}" for n in range(len(images))]
         self.plan = Plan(names, batch_size, shuffle, augment, seed)
 
     def __len__(self) -> int:

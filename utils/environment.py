@@ -7,7 +7,6 @@ import json
 import os
 import pathlib
 import platform
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -105,11 +104,8 @@ def prepare(seed: int, deterministic: bool = False) -> str:
 def provenance(*, started: float, data: str, seed: int, source: str) -> None:
     """Print how the page above was made: the last cell of every notebook.
 
-    Args:
-        started: `time.perf_counter()` of the setup cell.
-        data: name of the data set used.
-        seed: the page's seed.
-        source: hash of the page's source, filled in by the build.
+    Takes the setup cell's `time.perf_counter()`, the data set's name, the page's seed,
+    and the hash of its source, which the build fills in.
     """
     print(f"device   {device_name()}")
     print("versions " + ", ".join(f"{k} {v}" for k, v in versions().items()))
@@ -134,10 +130,7 @@ def cached_network(name: str, *settings: object) -> pathlib.Path:
 
 
 def results(name: str) -> dict:
-    """Read what a tool or benchmark measured, from `results/`.
-
-    Args:
-        name: file name without `.json`.
+    """Read what a tool or benchmark measured, from `results/`, by the file's stem.
 
     Raises:
         FileNotFoundError: when nothing of that name was measured.
@@ -152,14 +145,9 @@ def results(name: str) -> dict:
 
 
 def write_results(name: str, figures: dict) -> pathlib.Path:
-    """Write figures to `results/` in one step, with what they were measured on.
+    """Write what was measured to `results/` in one step, with what measured it.
 
-    Args:
-        name: file name without `.json`.
-        figures: what was measured; JSON can hold it.
-
-    Returns:
-        The path written.
+    Takes the file's stem and what JSON can hold; returns the path written.
     """
     path = ROOT / "results" / f"{name}.json"
     made = {"command": command(), "device": device_name(), "versions": versions()}
@@ -224,50 +212,3 @@ def precision_policy() -> str:
     if capability >= (8, 0):
         return "mixed_bfloat16"
     return "mixed_float16" if capability >= (7, 0) else "float32"
-
-
-def strategy():
-    """Return what spreads batches over all GPUs of this machine, under TensorFlow.
-
-    Returns:
-        `MirroredStrategy` where there is more than one, else TensorFlow's default.
-    """
-    import tensorflow as tf
-
-    several = len(tf.config.list_physical_devices("GPU")) > 1
-    return tf.distribute.MirroredStrategy() if several else tf.distribute.get_strategy()
-
-
-def peak_memory() -> float:
-    """Return the most memory this process has held so far, in gigabytes.
-
-    On a GPU its memory, else the machine's.
-    """
-    if on_gpu():
-        return _peak_of_gpu() / 1e9
-    status = pathlib.Path("/proc/self/status")
-    held = status.is_file() and re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
-    if held:  # Linux, where getrusage begins with the parent's peak
-        return int(held[1]) * 1024 / 1e9
-    try:
-        import resource
-    except ImportError:  # Windows
-        return float("nan")
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most * (1 if sys.platform == "darwin" else 1024) / 1e9
-
-
-def _peak_of_gpu() -> int:
-    """Return the most bytes of the first GPU that were in use."""
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        return tf.config.experimental.get_memory_info("GPU:0")["peak"]
-    if backend == "jax":
-        import jax
-
-        return jax.devices()[0].memory_stats()["peak_bytes_in_use"]
-    from torch import cuda
-
-    return cuda.max_memory_allocated()

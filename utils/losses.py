@@ -13,7 +13,7 @@ def cross_entropy(
     """Average the cross-entropy over the pixels that are not void.
 
     Args:
-        mask: class ids (B, H, W), below C or ignore_class.
+        mask: class ids (B, H, W), below C or ignore_class, which is void.
         logits: (B, H, W, C), float32.
         ignore_class: id of pixels that do not count.
 
@@ -37,10 +37,7 @@ def dice(
     Cross-entropy counts pixels, so a thin class hardly matters to it; this counts
     classes, as mean IoU does.
 
-    Args:
-        mask: class ids (B, H, W), below C or ignore_class.
-        logits: (B, H, W, C), float32.
-        ignore_class: id of pixels that do not count.
+    Takes what `cross_entropy` takes.
 
     Returns:
         A scalar: 1 - 2 |truth and prediction| / (|truth| + |prediction|), averaged over
@@ -73,9 +70,7 @@ class SegmentationLoss(keras.losses.Loss):
         super().__init__(**kwargs)
         self.dice_weight = dice_weight
 
-    def call(
-        self, y_true: keras.KerasTensor, y_pred: keras.KerasTensor
-    ) -> keras.KerasTensor:
+    def call(self, y_true, y_pred) -> keras.KerasTensor:
         """Return shape (1,) for masks (B, H, W) and logits (B, H, W, C)."""
         loss = cross_entropy(y_true, y_pred)
         if self.dice_weight:
@@ -111,6 +106,9 @@ class StopAtNaN(keras.callbacks.Callback):
 
     Args:
         data: what is trained on; file names are known for one of `pets.load`.
+
+    Raises:
+        FloatingPointError: while training, as soon as that is seen.
     """
 
     def __init__(self, data):
@@ -122,21 +120,13 @@ class StopAtNaN(keras.callbacks.Callback):
         self.epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Look at the loss: a mean over the epoch so far, so one NaN stays in it.
-
-        Raises:
-            FloatingPointError: when it is NaN or infinite.
-        """
+        """Look at the loss: a mean over the epoch so far, so one NaN stays in it."""
         self.batch = batch
         if not np.isfinite(float(logs["loss"])):
             self._stop("The loss is")
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Look at the weights: the last step may have spoilt them after a good loss.
-
-        Raises:
-            FloatingPointError: when one is NaN or infinite.
-        """
+        """Look at the weights: the last step may have spoilt them after a good loss."""
         for weight in self.model.trainable_weights:
             if not np.isfinite(ops.convert_to_numpy(weight)).all():
                 self._stop(f"The weight {weight.path} is")

@@ -10,12 +10,7 @@ _WIDE = keras.backend.backend() != "jax"
 COUNT, SCORE = ("int64", "float64") if _WIDE else ("int32", "float32")
 
 
-def confusion_matrix(
-    mask: keras.KerasTensor,
-    prediction: keras.KerasTensor,
-    num_classes: int,
-    ignore_class: int = 255,
-) -> keras.KerasTensor:
+def confusion_matrix(mask, prediction, num_classes: int, ignore_class: int = 255):
     """Count how often each class was taken for each.
 
     Args:

@@ -1,4 +1,4 @@
-"""Networks as files, their heads alone, their memory, trained ones from the cache."""
+"""Networks as files, their heads alone, trained ones from the cache."""
 
 import os
 import pathlib
@@ -13,11 +13,7 @@ from utils.batching import VOID
 
 
 def save_model(model: keras.Model, path: str | os.PathLike) -> None:
-    """Write a model as `.keras`, without its optimiser, whole or not at all.
-
-    Raises:
-        OSError: when there is no room, or the folder cannot be written.
-    """
+    """Write a model as `.keras`, without its optimiser; OSError where that fails."""
     with environment.replacing(pathlib.Path(path)) as partial:
         # A new model of the same layers leaves the optimiser out: twice its own size.
         keras.Model(model.input, model.output, name=model.name).save(partial)
@@ -25,9 +21,6 @@ def save_model(model: keras.Model, path: str | os.PathLike) -> None:
 
 def load_model(path: str | os.PathLike) -> keras.Model:
     """Read a network from a `.keras` file in safe mode: no code is taken from it.
-
-    Args:
-        path: a file that `save_model` or `keras.Model.save` wrote.
 
     Raises:
         ValueError: when there is no such file, or it cannot be read safely.
@@ -89,8 +82,8 @@ def remember(
 
     Args:
         model: of `fcn.build`, with one output.
-        image_size: side of the square photos it was trained on, in pixels.
-        class_names: name of each class id.
+        image_size: as for `TrainedOn`.
+        class_names: as for `TrainedOn`.
 
     Raises:
         ValueError: when model and names do not fit.
@@ -110,14 +103,10 @@ def trained_on(model: keras.Model) -> TrainedOn | None:
 
 
 def heads(model: keras.Model) -> keras.Model:
-    """Return the part of a network behind the backbone; training it trains the network.
+    """Return the part of a network of `fcn.build` behind the backbone, layers shared.
 
-    Args:
-        model: of `fcn.build`; the layers are shared, not copied.
-
-    Returns:
-        A model from the list of pool3, pool4 and pool5 to the same logits, but for the
-        whole padded image.
+    It goes from the list of pool3, pool4 and pool5 to the same logits, but for the
+    whole padded image. Training it trains the network.
     """
     names = [f"s{s}" for s in (32, 16, 8) if f"s{s}" in {x.name for x in model.layers}]
     logits = {n: model.get_layer(f"up{n[1:]}_crop").output for n in names}
@@ -162,47 +151,6 @@ def _pools(model: keras.Model) -> list[keras.KerasTensor]:
     return [model.get_layer(f"block{block}_pool").output for block in (3, 4, 5)]
 
 
-def training_memory(
-    model: keras.Model, image_size: int, batch_size: int
-) -> dict[str, float]:
-    """Predict what a training step with Adam takes in memory, the backend left out.
-
-    Args:
-        model: of `fcn.build`; its layers' precision counts, and which are frozen.
-        image_size: side of the square photos, in pixels; a multiple of 32.
-        batch_size: photos in a step.
-
-    Returns:
-        Gigabytes (1e9 bytes) of `weights` (with the 16-bit copies of mixed precision),
-        `gradients`, `optimizer`, `activations` (the features the way back needs) and
-        `passing` (what exists for a moment: Adam's three intermediate results for the
-        largest weight, two gradients of the largest features), and their sum, `total`.
-    """
-    shapes = keras.Model(model.input, [layer.output for layer in model.layers])
-    sizes = shapes.compute_output_shape((batch_size, image_size, image_size, 3))
-    weights, maps, before = 0, [], 0
-    for layer, shape in zip(model.layers, sizes, strict=True):
-        wide = 4 if layer.compute_dtype == "float32" else 2  # bytes of a feature
-        weights += layer.count_params() * (4 if wide == 4 else 4 + wide)
-        size = wide * int(np.prod(shape))
-        # Of what lies before the first trained layer only its input is needed again.
-        if not maps and layer.trainable_weights:
-            maps.append(before)
-        if maps:
-            maps.append(size)
-        before = size
-    trained = [int(np.prod(w.shape)) for w in model.trainable_weights]
-    parts = {
-        "weights": weights,
-        "gradients": 4 * sum(trained),
-        "optimizer": 8 * sum(trained),
-        "activations": sum(maps),
-        "passing": 3 * 4 * max(trained) + 2 * max(maps),
-    }
-    parts = {name: size / 1e9 for name, size in parts.items()}
-    return parts | {"total": sum(parts.values())}
-
-
 def trained_fcn(
     variant: str,
     dataset: str | os.PathLike,
@@ -229,8 +177,7 @@ def trained_fcn(
         seed: of weights, order and augmentation.
 
     Returns:
-        The network, with a slim fc6 and fc7 (512 units, 1x1); about 55 MB on disk, in
-        `data/cache/models`.
+        The network, with a slim fc6 and fc7 (512 units, 1x1); 55 MB on disk.
 
     Raises:
         ValueError, OSError: as `fcn.build` and `pets.load` do.

@@ -40,13 +40,7 @@ def resize(
     The photo bilinearly, averaging where it shrinks; the mask by nearest neighbour,
     because the mean of two ids is the id of something else.
 
-    Args:
-        image: (H, W, 3) uint8.
-        mask: (H, W) uint8.
-        image_size: side of the square in pixels.
-
-    Returns:
-        (image_size, image_size, 3) uint8 and (image_size, image_size) uint8.
+    From (H, W, 3) and (H, W), both uint8, to squares of `image_size` pixels a side.
     """
     size = (image_size, image_size)
     image = tf.image.resize(image, size, "bilinear", antialias=True)
@@ -121,14 +115,8 @@ def prepared_path(
 def state(dataset: str | os.PathLike) -> str:
     """Name the content of a data set: the same photos and masks, the same name.
 
-    Args:
-        dataset: as for `prepared_path`, which prepares it where that is still to do.
-
-    Returns:
-        16 hexadecimal digits.
-
-    Raises:
-        ValueError, FileNotFoundError, ConnectionError, OSError: as `prepared_path`.
+    It is 16 hexadecimal digits. `prepared_path` prepares the data set where that is
+    still to do, and raises what it raises.
     """
     return _content(prepared_path(dataset, None, "stop"))
 
@@ -201,12 +189,7 @@ class Split:
 def decode(image: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Decode one photo and its mask.
 
-    Args:
-        image: scalar string, the encoded photo.
-        mask: scalar string, the encoded trimap.
-
-    Returns:
-        (H, W, 3) and (H, W), both uint8.
+    Takes two scalar strings; returns (H, W, 3) and (H, W), both uint8.
     """
     image = tf.io.decode_image(image, channels=3, expand_animations=False)
     mask = tf.io.decode_image(mask, channels=1, expand_animations=False)
@@ -230,13 +213,8 @@ def fits(count: int, image_size: int) -> bool:
 def stored(path: str, split: str, image_size: int) -> tuple[tf.Tensor, ...]:
     """Hold a split in memory, resized or, where that takes too much, still encoded.
 
-    Args:
-        path: the prepared records.
-        split: one of `SPLITS`.
-        image_size: side of the square in pixels.
-
-    Returns:
-        Photos (N, S, S, 3) and masks (N, S, S) uint8 when `fits`, else (N,) strings.
+    Returns photos (N, S, S, 3) and masks (N, S, S) uint8 when `fits`, for squares of
+    `image_size` pixels a side, else (N,) strings.
     """
     records = split_of(path, split)
     pairs = records.examples().map(lambda e: (e["image"], e["segmentation_mask"]))

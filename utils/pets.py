@@ -29,12 +29,8 @@ LABEL_NAMES = {"species": ("cat", "dog"), "breed": BREEDS}
 def class_table(task: str) -> np.ndarray:
     """Return which class each value of a trimap becomes, for cats and for dogs.
 
-    Args:
-        task: a key of `CLASS_NAMES`.
-
-    Returns:
-        (2, 256) int32: row 0 for cats, 1 for dogs; column by the file's value, where 1
-        is pet, 2 background, 3 border; all other values are `VOID`.
+    Takes a key of `CLASS_NAMES`. Returns (2, 256) int32: row 0 for cats, 1 for dogs;
+    column by the file's value, 1 pet, 2 background, 3 border; all others are `VOID`.
     """
     known = {  # pet, background and border, of cats and of dogs
         "trimap": [(0, 1, 2), (0, 1, 2)],
@@ -51,13 +47,8 @@ def class_table(task: str) -> np.ndarray:
 def to_classes(trimaps: tf.Tensor, species: tf.Tensor, table: np.ndarray) -> tf.Tensor:
     """Look up the class of every pixel.
 
-    Args:
-        trimaps: (B, H, W) uint8: 1 pet, 2 background, 3 border, else unknown.
-        species: (B,) int32: 0 cat, 1 dog.
-        table: as `class_table` returns it.
-
-    Returns:
-        (B, H, W) int32.
+    Takes trimaps (B, H, W) uint8 as in the files, species (B,) int32 (0 cat, 1 dog) and
+    a table of `class_table`; returns class ids (B, H, W) int32.
     """
     rows = 256 * species[:, None, None]
     return tf.gather(table.reshape(-1), rows + tf.cast(trimaps, tf.int32))

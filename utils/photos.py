@@ -87,16 +87,10 @@ def read(path: str | os.PathLike) -> np.ndarray:
 
 
 def load_picture(file: BinaryIO, name: object) -> Image.Image:
-    """Decode all pixels of a file, as they are stored.
+    """Decode all pixels of an open file, as they are stored; messages call it `name`.
 
     What lies beside them may be broken: notes of the camera, text, colour profiles.
-
-    Args:
-        file: one of `FORMATS`, open.
-        name: what messages call it.
-
-    Raises:
-        ValueError, MemoryError: as for `read`.
+    Raises what `read` raises.
     """
     try:
         try:
@@ -171,9 +165,6 @@ def to_upright_rgb(
         name: what messages call it.
         as_tfds: as TFDS reads the official files: what is transparent keeps its
             colour, and of several pictures the first is taken.
-
-    Raises:
-        ValueError: as for `read`.
     """
     turn = TURNS.get(orientation(image))
     # MPO is what some cameras write: a JPEG, and more pictures of the same behind it.

@@ -31,7 +31,7 @@ LINE_COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 
 
 def show(figure: Figure, alt: str, *, photo: bool = False) -> None:
-    """Display a figure with alternative text, and close it.
+    """Display a figure, and close it.
 
     Args:
         figure: the figure.
@@ -47,12 +47,7 @@ def show(figure: Figure, alt: str, *, photo: bool = False) -> None:
 
 
 def picture(name: str, alt: str) -> None:
-    """Display a drawing or photo panel from `notebooks/figures/`.
-
-    Args:
-        name: file name, ending in .jpg or .svg.
-        alt: what it shows, for people who do not see it.
-    """
+    """Display a file of `notebooks/figures/`, .jpg or .svg; `alt` as for `show`."""
     path = environment.ROOT / "notebooks" / "figures" / name
     if path.suffix == ".svg":
         display(SVG(path), metadata={"image/svg+xml": {"alt": alt}})
@@ -63,11 +58,7 @@ def picture(name: str, alt: str) -> None:
 def grid(rows: int, columns: int, *, size: float = 2.4, aspect: float = 1.0):
     """Return (figure, axes of shape (rows, columns)) without ticks, ready for photos.
 
-    Args:
-        rows: how many rows.
-        columns: how many columns.
-        size: width of one cell in inches.
-        aspect: height of one cell in widths.
+    Each cell is `size` inches wide, and `aspect` times as high.
     """
     inches = (columns * size, rows * size * aspect)
     options = {"squeeze": False, "layout": "constrained"}
@@ -80,9 +71,7 @@ def grid(rows: int, columns: int, *, size: float = 2.4, aspect: float = 1.0):
 def curves(figure_size: tuple[float, float] = (7.0, 3.2), columns: int = 1):
     """Return (figure, list of axes) for line charts, with light grid and no box.
 
-    Args:
-        figure_size: width and height in inches.
-        columns: how many charts side by side.
+    The size is width and height in inches; `columns` charts stand side by side.
     """
     figure, axes = plt.subplots(
         1, columns, figsize=figure_size, squeeze=False, layout="constrained"
@@ -120,15 +109,7 @@ def overlay(image, mask, *, names=("background", "cat", "dog")) -> np.ndarray:
 
 
 def colored(mask, names) -> np.ndarray:
-    """Draw a mask in the colours of its classes, void included.
-
-    Args:
-        mask: (H, W), class ids.
-        names: class name of each id, a key of `COLORS`.
-
-    Returns:
-        (H, W, 3) uint8.
-    """
+    """Draw a mask (H, W) of ids, names a class name of each, as (H, W, 3) uint8."""
     palette = np.tile(np.float32(to_rgb(COLORS["void"])), (256, 1))
     palette[: len(names)] = [to_rgb(COLORS[name]) for name in names]
     return photo(255 * palette[np.asarray(mask)])

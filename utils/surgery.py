@@ -190,12 +190,8 @@ def bilinear_kernel(factor: int, channels: int) -> np.ndarray:
 def multiply_adds(model: keras.Model, input_size: int | None = None) -> dict[str, int]:
     """Count the multiply-adds of each convolution and dense layer for one image.
 
-    Args:
-        model: a chain of layers, as `vgg16.build` and `convolutionize` return it.
-        input_size: side of the square input image in pixels; the model's own when None.
-
-    Returns:
-        Layer name -> multiply-adds, biases not counted.
+    Takes a chain of layers, as `vgg16.build` and `convolutionize` return it, and the
+    side of a square image in pixels, the model's own unless given. Biases are left out.
     """
     sides = (input_size, input_size) if input_size else model.input_shape[1:3]
     shape, counts = (1, *sides, 3), {}

@@ -1,6 +1,7 @@
 """Training and scoring a segmentation network, on Keras alone."""
 
 import contextlib
+import functools
 import json
 import math
 import os
@@ -20,13 +21,7 @@ from utils.metrics import SegmentationMetrics, scores
 
 @keras.saving.register_keras_serializable(package="learn_fcn")
 class AdamW(keras.optimizers.AdamW):
-    """AdamW with a lower learning rate for the pretrained backbone than for the heads.
-
-    Args:
-        learning_rate: of the heads, or a schedule for it.
-        backbone_factor: what the backbone's rate is of it.
-        kwargs: as for `keras.optimizers.AdamW`.
-    """
+    """AdamW with the pretrained backbone at `backbone_factor` times the rate."""
 
     def __init__(self, learning_rate=1e-3, backbone_factor: float = 0.1, **kwargs):
         super().__init__(learning_rate, **kwargs)
@@ -65,11 +60,7 @@ def freeze(model: keras.Model, blocks: Sequence[int]) -> None:
 def cosine_schedule(
     learning_rate: float, steps: int
 ) -> keras.optimizers.schedules.CosineDecay:
-    """Let the rate rise over the first twentieth of the steps, then fall to 2 %.
-
-    Args:
-        learning_rate: the highest.
-        steps: of the whole training.
+    """Let the rate rise over the first twentieth of all steps, then fall to 2 %.
 
     Source: Loshchilov, Hutter: SGDR, ICLR 2017, equation 5, without restarts.
     """
@@ -120,11 +111,9 @@ class Checkpoints(keras.callbacks.Callback):
         folder: for this run alone; made when absent.
         model: compiled, its optimiser built; takes over what the folder holds.
 
-    Attributes:
-        history: a list with a value per epoch done, for each name `fit` measured.
-
     Raises:
         ValueError: the folder holds another network's checkpoints, or damaged ones.
+        OSError: when one cannot be written; the one before is still there.
     """
 
     def __init__(self, folder: str | os.PathLike, model: keras.Model):
@@ -162,11 +151,7 @@ class Checkpoints(keras.callbacks.Callback):
         return True
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        """Write a checkpoint.
-
-        Raises:
-            OSError: when that fails; the one before is still there.
-        """
+        """Write a checkpoint."""
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(float(value))
         state = _state(self.model)
@@ -244,6 +229,8 @@ def fit(
             check_pairs(ops.convert_to_numpy(inputs), masks)
     loss = SegmentationLoss(dice_weight)
     schedule = cosine_schedule(learning_rate, epochs * len(train))
+    # On a CPU XLA is slower (benchmarks/train_step.py), but JAX has no other.
+    xla = environment.on_gpu() or keras.backend.backend() == "jax"
     strategy = getattr(model, "distribute_strategy", None)  # TensorFlow's alone
     with strategy.scope() if strategy else contextlib.nullcontext():
         metric = SegmentationMetrics(num_classes)
@@ -251,10 +238,7 @@ def fit(
             AdamW(schedule, backbone_factor, weight_decay=weight_decay),
             loss={name: loss for name in names} if names else loss,
             metrics={"s8": [metric]} if names else [metric],
-            # On a CPU XLA is slower (benchmarks/train_step.py), but JAX has no other.
-            jit_compile="auto"
-            if environment.on_gpu() or keras.backend.backend() == "jax"
-            else False,
+            jit_compile="auto" if xla else False,
         )
         model.optimizer.build(model.trainable_variables)
     watch = [RepeatableEpochs(train, seed), StopAtNaN(train), *callbacks]
@@ -276,6 +260,13 @@ def forward(model: keras.Model):
 
     As one graph: layer by layer, 16 bits round otherwise. XLA is left to `fit`.
     """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        call = tf.function(
+            functools.partial(model, training=False), reduce_retracing=True
+        )
+        return lambda x: keras.tree.map_structure(ops.convert_to_numpy, call(x))
     alone = keras.Model(model.input, model.output)  # with settings of its own
     alone.jit_compile = keras.backend.backend() == "jax"
     return alone.predict_on_batch
@@ -293,10 +284,8 @@ def evaluate(model: keras.Model, dataset, ignore_class: int = 255) -> dict:
         `metrics.scores` as floats and lists; for `at_once` a dict of three.
     """
     named = model.output if isinstance(model.output, dict) else {"only": model.output}
-    metrics = {
-        name: SegmentationMetrics(output.shape[-1], ignore_class)
-        for name, output in named.items()
-    }
+    sizes = {name: output.shape[-1] for name, output in named.items()}
+    metrics = {n: SegmentationMetrics(size, ignore_class) for n, size in sizes.items()}
     call, batches = forward(model), _as_batches(dataset)
     if isinstance(batches, keras.utils.PyDataset):
         batches = map(batches.__getitem__, range(len(batches)))
@@ -304,11 +293,8 @@ def evaluate(model: keras.Model, dataset, ignore_class: int = 255) -> dict:
         logits = call(inputs)
         for name, metric in metrics.items():
             metric.update_state(mask, logits[name] if named is model.output else logits)
-    results = {
-        name: {
-            key: ops.convert_to_numpy(value).tolist()
-            for key, value in scores(metric.confusion).items()
-        }
-        for name, metric in metrics.items()
-    }
+    results = {}
+    for name, metric in metrics.items():
+        found = scores(metric.confusion)
+        results[name] = {k: ops.convert_to_numpy(v).tolist() for k, v in found.items()}
     return results if named is model.output else results["only"]

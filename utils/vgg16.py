@@ -44,9 +44,7 @@ class MeanSubtraction(layers.Layer):
         return input_shape
 
 
-def backbone(
-    image: keras.KerasTensor, batch_norm: bool = False
-) -> dict[str, keras.KerasTensor]:
+def backbone(image, batch_norm: bool = False) -> dict[str, keras.KerasTensor]:
     """Apply VGG16's five blocks of convolutions.
 
     Args:

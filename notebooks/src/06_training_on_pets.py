@@ -42,6 +42,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from benchmarks import memory
 from utils import environment, fcn, losses, networks, pet_records, pets
 from utils import plots, training
 
@@ -153,7 +154,7 @@ del large, features  # half a gigabyte
 # %% [markdown]
 # **Predict**: in a step of 16 photos, which is larger, the fixed part or the features?
 #
-# `networks.training_memory` does these sums for any network, and adds what exists for a
+# `memory.training_memory` does these sums for any network, and adds what exists for a
 # moment only, where that is largest. Here for both heads, in 32 and in 16 bits, with 1, 4,
 # 16 and 32 photos of 224 pixels:
 
@@ -163,7 +164,7 @@ for precision in ("float32", "mixed_bfloat16"):
     for units, kernel in ((4096, 7), (512, 1)):
         network = fcn.build("8s", 3, fc_units=units, fc_kernel=kernel, weights=None)
         sizes = [
-            networks.training_memory(network, 224, batch)["total"]
+            memory.training_memory(network, 224, batch)["total"]
             for batch in (1, 4, 16, 32)
         ]
         print(
@@ -183,9 +184,9 @@ keras.config.set_dtype_policy(policy)
 
 # %%
 slim = fcn.build("8s", 3, fc_units=512, fc_kernel=1, weights=None)
-before = networks.training_memory(slim, 224, 16)["activations"]
+before = memory.training_memory(slim, 224, 16)["activations"]
 training.freeze(slim, (1, 2))
-after = networks.training_memory(slim, 224, 16)["activations"]
+after = memory.training_memory(slim, 224, 16)["activations"]
 print(f"features of 16 photos: {before:.2f} GB, with blocks 1 and 2 frozen {after:.2f}")
 del network, slim
 
@@ -299,6 +300,14 @@ for name, share in step["of_the_product"].items():
 ratio = step["fit_over_bare"]
 print(f"fit against the bare loop: {ratio['median']:.3f}", end="")
 print(f" ({ratio['min']:.3f} to {ratio['max']:.3f})")
+if (environment.ROOT / "results" / "gpu.json").is_file():
+    gpu = environment.results("gpu")
+    for name, task in gpu["tasks"].items():
+        for row in task.get("rows", []):
+            rate = row["train_photos_per_s"]
+            print(f"{gpu['device']}, {name}, batch {row['batch_size']}: {rate:.0f}/s")
+else:
+    print("on a GPU: not measured yet; python -m benchmarks.gpu does it")
 
 # %% [markdown]
 # `convolutions` is VGG16's backbone forward and back; `bare` is a step of FCN-8s; `fit` the
@@ -623,15 +632,17 @@ assert difference <= (1e-3 if ON_GPU else 0)
 #
 # ## 10. More than one GPU
 #
-# One line, around what makes a network, spreads each batch over all GPUs of the machine:
+# A scope around what makes a network spreads each batch over all GPUs of the machine:
 
 # %%
-with environment.strategy().scope():  # MirroredStrategy where there are several
+several = len(tf.config.list_physical_devices("GPU")) > 1
+strategy = tf.distribute.MirroredStrategy() if several else tf.distribute.get_strategy()
+with strategy.scope():
     spread_out = fcn.build("8s", len(NAMES), **OPTIONS)
-print(type(environment.strategy()).__name__, spread_out.name)
+print(type(strategy).__name__, spread_out.name)
 
 # %% [markdown]
-# `training.fit` stays as it is; `fcn.grow` makes a network, so it belongs under such a line
+# `training.fit` stays as it is; `fcn.grow` makes a network, so it belongs under such a scope
 # too. With n GPUs make the batch n times as large, else each of
 # them gets crumbs. **Several machines** take more: see
 # [tools/train_distributed.py](../tools/train_distributed.py), which starts the same command

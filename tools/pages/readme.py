@@ -45,6 +45,25 @@ def scores() -> dict[str, str]:
     return found
 
 
+def on_a_gpu() -> str:
+    """Return the fastest training on a GPU and the 8s' mean IoU; a dash for neither."""
+    if not (ROOT / "results" / "gpu.json").is_file():
+        return "–"
+    found = environment.results("gpu")
+    speeds = [task for name, task in found["tasks"].items() if "speed slim" in name]
+    rates = {
+        task["precision"]: max(row["train_photos_per_s"] for row in task["rows"])
+        for task in speeds
+    }
+    fastest = max(rates, key=rates.get)
+    tasks = [task for name, task in found["tasks"].items() if "recipe" in name]
+    iou = sum(task["stages"]["8s"]["test"] for task in tasks) / len(tasks)
+    return (
+        f"{rates[fastest]:,.0f} ({fastest}, {found['backend']}, {found['device']}); "
+        f"{iou:.3f}"
+    )
+
+
 def measured() -> dict[str, str]:
     """Return all values by their names in the READMEs."""
     trimap = environment.results("oxford-pets-sample_trimap")
@@ -84,6 +103,7 @@ def measured() -> dict[str, str]:
         "pages": f"{pages:.0f}",
         "environment": f"{clone['environment_gb']:.1f} GB",
         "fresh device": clone["device"],
+        "gpu": on_a_gpu(),
     }
 
 

@@ -33,7 +33,7 @@ PROBES = {
 }
 # What is a time or a size in memory: true of one machine on one day.
 MEASURED = {
-    *("fresh_clone", "inference", "input_pipeline", "large_photo", "memory"),
+    *("fresh_clone", "gpu", "inference", "input_pipeline", "large_photo", "memory"),
     *("notebooks", "sliding_window", "train_step"),
 }
 # How far a number may be from the recorded one, relative and absolute, by the last word

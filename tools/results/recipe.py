@@ -16,6 +16,7 @@ from unittest import mock
 
 import keras
 
+from benchmarks import timing
 from tools.results import made
 from utils import environment, fcn, networks, pets, training
 
@@ -39,7 +40,7 @@ class Clock(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs["seconds"] = time.perf_counter() - self.started
-        logs["peak_memory_gb"] = environment.peak_memory()
+        logs["peak_memory_gb"] = timing.peak_memory()
 
 
 class Run:
