@@ -1,16 +1,20 @@
 """Measure FCN on a GPU, with whatever backend Keras has there.
 
-    python -m benchmarks.gpu --pack build/gpu --out results
+    KERAS_BACKEND=jax python -m benchmarks.gpu --pack build/gpu --out results
     python -m benchmarks.gpu --predict      how long an H100 should take
 
 Needs Keras, NumPy, Pillow, scikit-image and one backend; `tools.results.pack` makes the
 two files in --pack. Every task runs in a process of its own, so that its peak memory is
 its own, and its result is in OUT/gpu.json when it ends. Started again after a stop, it
-goes on with the next one. --rehearse does a task of each kind on a CPU, tiny.
+goes on with the next one. --rehearse does one task of each kind on a CPU, tiny, in one
+process. A step is one of `training.fit`, its metrics and a look at the loss included;
+float32 is TF32 in JAX's and TensorFlow's products, and in PyTorch's convolutions.
 """
 
 import argparse
+import concurrent.futures
 import functools
+import gc
 import io
 import json
 import math
@@ -24,9 +28,11 @@ import zipfile
 
 # JAX takes three quarters of a GPU's memory at once unless told otherwise.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+# What one task's process has compiled serves the next one's.
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", os.path.join(tempfile.gettempdir(), "learn_fcn_jax")
 )
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 if "--rehearse" in sys.argv:  # nothing runs long enough to be worth optimising
     os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
@@ -52,19 +58,28 @@ TRAINING_PHOTOS = 593  # of the sample of 37 breeds, for the prediction
 H100 = {"float32": 494e12, "mixed_bfloat16": 989e12, "mixed_float16": 989e12}
 TINY = ((1, 4), (1, 8), (1, 8), (1, 8), (1, 8))  # VGG16's blocks in a rehearsal
 MINUTES = 8  # after that no task is begun that is only for time left
-TASKS = {
-    **{
-        f"speed {head} {precision}": {"head": head, "precision": precision, "side": 224}
-        for head in HEADS
-        for precision in PRECISIONS
-    },
-    **{f"recipe seed {n}": {"seed": n, "side": 224} for n in range(3)},
+TASKS = {  # in the order of their worth; `spare` ones where time is left
+    "speed slim mixed_bfloat16": {"head": "slim", "precision": "mixed_bfloat16"},
+    "recipe seed 0": {"seed": 0},
     "long": {"side": 320, "epochs": 80, "keep": True},
+    "speed slim float32": {"head": "slim", "precision": "float32"},
+    "recipe seed 1": {"seed": 1},
+    "recipe seed 2": {"seed": 2},
+    "speed slim mixed_float16": {"head": "slim", "precision": "mixed_float16"},
+    "speed paper mixed_bfloat16": {"head": "paper", "precision": "mixed_bfloat16"},
+    "speed paper float32": {"head": "paper", "precision": "float32", "spare": True},
     "paper's head": {"side": 224, "epochs": 18, "head": "paper", "spare": True},
     "large": {"side": 448, "epochs": 30, "spare": True},
+    "speed paper mixed_float16": {
+        "head": "paper",
+        "precision": "mixed_float16",
+        "spare": True,
+    },
 }
-# A task of each kind: the others compile as long and show no more.
-REHEARSED = ("speed slim float32", "recipe seed 0", "long", "paper's head")
+SIDE = 224  # of the square photos, unless a task names another
+SLOWEST = 240  # seconds after which a task is given up
+# One of each kind. Half precision, because its loss is scaled on the way.
+REHEARSED = ("recipe seed 0", "long", "speed slim mixed_float16", "paper's head")
 
 
 def operations(head: str, side: int) -> float:
@@ -81,15 +96,16 @@ def operations(head: str, side: int) -> float:
 def predicted(name: str) -> float:
     """Return the minutes a task should take on an H100 at a third of its peak rate.
 
-    A minute is added for starting and compiling.
+    Half a minute is added for each network and size of a batch that is compiled.
     """
     task = TASKS[name]
     head, precision = task.get("head", "slim"), task.get("precision", "mixed_bfloat16")
     photos = TRAINING_PHOTOS * task.get("epochs", sum(STAGES.values()))
-    if name.startswith("speed"):  # four epochs of ten steps, and ten passes forward
-        photos = (4 + 1 / 3) * 10 * (16 + 64)
-    work = photos * operations(head, task["side"])
-    return (work / (H100[precision] / 3) + (30 if "seed" in task else 20)) / 60
+    compiled = 3 if "seed" in task else 1
+    if name.startswith("speed"):  # three epochs of ten steps, and ten passes forward
+        photos, compiled = (3 + 1 / 3) * 10 * (16 + 64), 2
+    work = photos * operations(head, task.get("side", SIDE))
+    return (work / (H100[precision] / 3) + 30 * compiled) / 60
 
 
 def read(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -152,6 +168,7 @@ def photographs(folder: pathlib.Path, side: int) -> dict[str, tuple]:
     return {n: (images[at], masks[at]) for n, at in chosen.items() if at.any()}
 
 
+@functools.cache
 def pretrained(folder: pathlib.Path) -> dict[str, list[np.ndarray]]:
     """Return the backbone's weights by layer, cut down to the blocks in use."""
     arrays, found = read(folder / WEIGHTS), {}
@@ -182,38 +199,75 @@ def build(variant: str, head: str, folder: pathlib.Path) -> keras.Model:
 
 
 class Clock(keras.callbacks.Callback):
-    """Notes the seconds of every epoch."""
+    """Notes when each step ended: `StopAtNaN` has waited for its loss before."""
 
     def __init__(self):
         super().__init__()
-        self.seconds = []
+        self.epochs = []
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.started = time.perf_counter()
+        self.epochs.append([])
 
-    def on_epoch_end(self, epoch, logs=None):
-        self.seconds.append(time.perf_counter() - self.started)
+    def on_train_batch_end(self, batch, logs=None):
+        self.epochs[-1].append(time.perf_counter())
+
+    def step(self) -> float:
+        """Return the median seconds of a step, the first epoch left out."""
+        later = self.epochs[1:] or self.epochs
+        return float(np.median(np.concatenate([np.diff(one) for one in later])))
 
 
-def fit(model: keras.Model, pair, epochs: int, seed: int, batch_size: int = 8, **more):
-    """Train as the recipe does, augmenting in threads; return history and seconds."""
-    options = {"shuffle": True, "augment": True, "seed": seed} | more
-    data, clock = Batches(*pair, batch_size, **options), Clock()
-    data.workers = max(1, (os.cpu_count() or 1) - 2)
-    settings = {"seed": seed, "callbacks": [clock], "verbose": 2} | RECIPE
-    history = training.fit(model, data, epochs=epochs, **settings)
-    return history, clock.seconds
+class Ahead(Batches):
+    """Batches made by threads before their turn, in the same order."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.threads = max(1, (os.cpu_count() or 1) - 2)
+        self.pool = concurrent.futures.ThreadPoolExecutor(self.threads)
+        self.coming, self.waited = {}, 0.0  # futures by (epoch, batch); seconds
+
+    def __getitem__(self, batch: int):
+        """Return a batch, and have the next ones begun."""
+        first = self.plan.epoch * len(self) + batch
+        turns = range(first, first + 2 * self.threads)
+        turns = [divmod(turn, len(self)) for turn in turns]  # (epoch, batch)
+        self.coming = {
+            turn: self.coming.get(turn) or self.pool.submit(self.made, *turn)
+            for turn in turns
+        }
+        started = time.perf_counter()
+        made = self.coming[turns[0]].result()
+        self.waited += time.perf_counter() - started
+        return made
+
+
+def fit(model: keras.Model, pair, epochs: int, seed: int, **options):
+    """Train as the recipe does; return the clock, and the share of time waited."""
+    options = {"shuffle": True, "augment": True, "batch_size": 8} | options
+    size = min(options["batch_size"], len(pair[0]) // 2)  # two steps in a rehearsal
+    # Whole batches alone: another size would be compiled for itself.
+    pair = [part[: len(part) // size * size] for part in pair]
+    data, clock = Ahead(*pair, seed=seed, **options | {"batch_size": size}), Clock()
+    settings = {"seed": seed, "callbacks": [clock], "verbose": 0} | RECIPE
+    started = time.perf_counter()
+    training.fit(model, data, epochs=epochs, **settings)
+    return clock, data.waited / (time.perf_counter() - started)
 
 
 def scored(model: keras.Model, data: dict[str, tuple]) -> dict:
     """Return mean IoU over all test photos and over the small breeds, per output."""
-    found = {n: training.evaluate(model, data[n]) for n in data if n != "train"}
-    return {
-        name: row["mean_iou"]
-        if "mean_iou" in row
-        else {output: one["mean_iou"] for output, one in row.items()}
-        for name, row in found.items()
-    }
+    found = {}
+    for name in [name for name in data if name != "train"]:
+        images, masks = data[name]
+        # Filled up to whole batches of 16 with photos that are void.
+        void = np.full((-len(masks) % 16, *masks.shape[1:]), 255, masks.dtype)
+        images = np.concatenate([images, np.zeros((*void.shape, 3), images.dtype)])
+        row = training.evaluate(model, (images, np.concatenate([masks, void])))
+        if "mean_iou" in row:
+            found[name] = row["mean_iou"]
+        else:
+            found[name] = {output: one["mean_iou"] for output, one in row.items()}
+    return found
 
 
 def product(precision: str, size: int) -> float:
@@ -231,33 +285,38 @@ def product(precision: str, size: int) -> float:
 
 
 def speed(folder, head: str, precision: str, side: int, tiny: bool) -> dict:
-    """Time training steps and forward passes at two sizes of a batch."""
-    rate, rows = product(precision, 64 if tiny else 8192), []
+    """Time training steps and forward passes at two sizes of a batch.
+
+    Peak memory includes compiling. Passes forward end with a number for each photo, so
+    that no logits are copied from the GPU.
+    """
+    rows, steps = [], 3 if tiny else 10
     for batch_size in (2,) if tiny else (16, 64):
-        steps = 2 if tiny else 10
         random = np.random.default_rng(0)
         images = random.integers(0, 256, (batch_size * steps, side, side, 3), np.uint8)
-        masks = np.int32(images[..., 0] > 127)
+        masks = np.uint8(images[..., 0] > 127)
         model = build("8s", head, folder)
         plain = {"augment": False, "batch_size": batch_size}
-        _, seconds = fit(model, (images, masks), 1 if tiny else 4, seed=0, **plain)
-        call, batch = training.forward(model), np.float32(images[:batch_size])
+        clock, _ = fit(model, (images, masks), 1 if tiny else 3, seed=0, **plain)
+        largest = keras.ops.max(model.output, axis=(1, 2, 3))
+        call = training.forward(keras.Model(model.input, largest))
+        batch = keras.ops.convert_to_tensor(np.float32(images[:batch_size]))
         call(batch)
-        started = time.perf_counter()
-        for _ in range(steps):
-            call(batch)
-        forward = (time.perf_counter() - started) / steps
-        work = operations(head, side) * len(images) / min(seconds)
+        forward = timing.seconds(lambda call=call, batch=batch: call(batch), steps)
         rows.append({
             "batch_size": batch_size,
-            "train_photos_per_s": len(images) / min(seconds),
+            "train_photos_per_s": batch_size / clock.step(),
             "forward_photos_per_s": batch_size / forward,
-            "share_of_product": work / rate,
+            "operations_per_s": operations(head, side) * batch_size / clock.step(),
             "peak_memory_gb": timing.peak_memory(),
         })  # fmt: skip
-    return {"head": head, "precision": precision, "product_tflops": rate / 1e12} | {
-        "rows": rows
-    }
+        del model, call, largest
+        gc.collect()
+    rate = product(precision, 64 if tiny else 8192)
+    for row in rows:
+        row["share_of_product"] = row.pop("operations_per_s") / rate
+    about = {"head": head, "precision": precision, "product_tflops": rate / 1e12}
+    return about | {"rows": rows}
 
 
 def recipe(folder, seed: int, side: int, tiny: bool) -> dict:
@@ -266,22 +325,28 @@ def recipe(folder, seed: int, side: int, tiny: bool) -> dict:
     for number, (stage, epochs) in enumerate(STAGES.items()):
         keras.utils.set_random_seed(100 * seed + number)
         model = fcn.grow(model) if model else build(stage, "slim", folder)
-        count = 1 if tiny else epochs
-        _, seconds = fit(model, data["train"], count, 100 * seed + number)
-        found[stage] = scored(model, data) | {"seconds": seconds}
-    # What an epoch takes without augmentation: the rest is augmentation's share.
-    _, plain = fit(model, data["train"], 1 if tiny else 2, seed, augment=False)
-    share = 1 - min(plain) / min(found["8s"]["seconds"])
-    return {"seed": seed, "stages": found, "augmentation_share": share}
+        count, start = 1 if tiny else epochs, 100 * seed + number
+        clock, waiting = fit(model, data["train"], count, start)
+        found[stage] = scored(model, data) | {
+            "step_seconds": clock.step(),
+            "augmentation_share": waiting,
+        }
+    return {"seed": seed, "stages": found}
 
 
 def at_once(folder, out, side, epochs, tiny, head="slim", keep=False) -> dict:
     """Train one network with three outputs; with `keep`, store it as int8 too."""
     keras.utils.set_random_seed(0)
     data, model = photographs(folder, side), build("at_once", head, folder)
-    _, seconds = fit(model, data["train"], 1 if tiny else epochs, seed=0)
-    found = {"side": side, "epochs": len(seconds), "seconds": sum(seconds)}
-    found |= {"head": head, "scores": scored(model, data)}
+    epochs = 1 if tiny else epochs
+    clock, waiting = fit(model, data["train"], epochs, seed=0)
+    found = {
+        "side": side,
+        "epochs": epochs,
+        "head": head,
+        "scores": scored(model, data),
+    }
+    found |= {"step_seconds": clock.step(), "augmentation_share": waiting}
     if keep:
         path = out / "fcn_at_once_int8.npz"
         with environment.replacing(path) as temporary, temporary.open("wb") as file:
@@ -316,9 +381,10 @@ def restore(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
 
 def run(name: str, arguments: argparse.Namespace) -> dict:
     """Do one task in this process; return what it found."""
-    task = {k: v for k, v in TASKS[name].items() if k != "spare"}
+    task = {"side": SIDE} | TASKS[name]
+    task.pop("spare", None)
     if arguments.rehearse:
-        task["side"] = 32 if task["side"] < 448 else 64
+        task["side"] = 32
     keras.config.set_dtype_policy(task.get("precision", "mixed_bfloat16"))
     folder, tiny = arguments.pack, arguments.rehearse
     started = time.perf_counter()
@@ -331,19 +397,38 @@ def run(name: str, arguments: argparse.Namespace) -> dict:
     return found | {"task_seconds": time.perf_counter() - started}
 
 
-def alone(name: str) -> dict:
-    """Do one task in a process of its own, whose last line is its result."""
+def alone(name: str) -> dict | None:
+    """Do one task in a process of its own; None where it failed, which it has said."""
     command = [sys.executable, "-m", "benchmarks.gpu", *sys.argv[1:], "--task", name]
-    done = subprocess.run(command, stdout=subprocess.PIPE)
-    if done.returncode:
-        raise ValueError(f"{name} ended with {done.returncode}; start again to go on.")
-    return json.loads(done.stdout.splitlines()[-1])
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, timeout=SLOWEST)
+        if done.returncode == 0:
+            return json.loads(done.stdout.splitlines()[-1])
+    except subprocess.TimeoutExpired:
+        print(f"{name} took over {SLOWEST} s and was stopped", file=sys.stderr)
+    return None
 
 
-def measured(arguments: argparse.Namespace) -> None:
-    """Do all tasks that OUT/gpu.json lacks, each in a process of its own."""
-    file, started = arguments.out / "gpu.json", time.perf_counter()
-    kept = json.loads(file.read_text()) if file.is_file() else {}
+def kept(file: pathlib.Path, about: dict) -> dict:
+    """Return the tasks that are done; refuse a file of something else."""
+    if not file.is_file():
+        return {}
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        same = all(
+            found[key] == about[key] for key in ("device", "backend", "rehearsal")
+        )
+        tasks = dict(found["tasks"])
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{file} is damaged; give another --out.") from None
+    if not same:
+        raise ValueError(f"{file} is of another machine; give another --out.")
+    return tasks
+
+
+def measured(arguments: argparse.Namespace) -> list[str]:
+    """Do all tasks that OUT/gpu.json lacks; return the names of those that failed."""
+    file, started, failed = arguments.out / "gpu.json", time.perf_counter(), []
     about = {
         "command": environment.command(),
         "device": environment.device_name(),
@@ -351,19 +436,22 @@ def measured(arguments: argparse.Namespace) -> None:
         "versions": environment.versions(),
         "rehearsal": arguments.rehearse,
     }
-    if kept and any(kept.get(key) != about[key] for key in ("device", "rehearsal")):
-        raise ValueError(f"{file} is of another machine; give another --out.")
-    tasks = kept.get("tasks", {})
+    tasks = kept(file, about)
     for name in REHEARSED if arguments.rehearse else TASKS:
         minutes = (time.perf_counter() - started) / 60
         late = minutes > arguments.minutes and TASKS[name].get("spare")
         if name in tasks or late:
             continue
         print(f"{name}: predicted {predicted(name):.1f} minutes on an H100", flush=True)
-        tasks[name] = run(name, arguments) if arguments.rehearse else alone(name)
+        found = run(name, arguments) if arguments.rehearse else alone(name)
+        if found is None:
+            failed.append(name)
+            continue
+        tasks[name] = found
         not_run = [one for one in TASKS if one not in tasks]
         environment.write_json(file, about | {"tasks": tasks, "not_run": not_run})
     print(f"{file}: {len(tasks)} of {len(TASKS)} tasks")
+    return failed
 
 
 def parsed() -> argparse.Namespace:
@@ -372,7 +460,7 @@ def parsed() -> argparse.Namespace:
     option("--pack", type=pathlib.Path, default=environment.ROOT / "build" / "gpu")
     option("--out", type=pathlib.Path, default=environment.ROOT / "results")
     option("--minutes", type=float, default=MINUTES, help="then no spare task begins")
-    option("--rehearse", action="store_true", help="all tasks, tiny, on a CPU")
+    option("--rehearse", action="store_true", help="one of each kind, tiny, on a CPU")
     option("--predict", action="store_true", help="only the minutes for an H100")
     option("--task", choices=TASKS, help="this one alone; prints its result")
     arguments = parser.parse_args()
@@ -391,18 +479,21 @@ def main() -> int:
         if not (environment.on_gpu() or arguments.rehearse):
             raise ValueError(
                 f"Keras's backend {keras.backend.backend()} sees no GPU; --rehearse "
-                "does everything at a tiny size on a CPU."
+                "does one task of each kind at a tiny size on a CPU."
             )
         if arguments.rehearse:
             vgg16.BLOCKS = TINY
-        photographs(arguments.pack, 32)  # damaged files are told before an hour begins
-        pretrained(arguments.pack)
         if arguments.task:
             print(json.dumps(run(arguments.task, arguments)))
-        else:
-            measured(arguments)
+            return 0
+        # What is wrong with the files is said before the first task begins.
+        sides = [task.get("side", SIDE) for task in TASKS.values()]
+        photographs(arguments.pack, 32 if arguments.rehearse else max(sides))
+        pretrained(arguments.pack)
+        if failed := measured(arguments):
+            raise ValueError(f"{', '.join(failed)} failed; start again to try them.")
         return 0
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 

@@ -218,8 +218,9 @@ def test_page_02_trains_its_own_classifier_where_page_01_has_not_run(
     )
     before = [weight.numpy() for weight in model.weights]
     names = "02_dense_to_convolution", "train_dense_layers"
-    train = executed(*names, DATASET="synthetic_pets")[names[1]]
-    train(model, convolutions, dense, photos=32)
+    given = {"DATASET": "synthetic_pets", "TRAIN_PHOTOS": 32, "EPOCHS": 8}
+    train = executed(*names, **given)[names[1]]
+    train(model, convolutions, dense)
     losses = [float(n) for n in re.findall(r"loss: ([\d.]+)", capsys.readouterr().out)]
     assert len(losses) == 8 and losses[-1] < losses[0]
     for weight, old in zip(model.weights, before, strict=True):

@@ -86,11 +86,15 @@ def test_a_gpu_is_named_where_it_was_measured(monkeypatch, tmp_path):
     (tmp_path / "results").mkdir()
     rows = [{"train_photos_per_s": rate} for rate in (100.0, 1234.0)]
     tasks = {
-        "speed slim float32": {"precision": "float32", "rows": rows[:1]},
-        "speed slim mixed_bfloat16": {"precision": "mixed_bfloat16", "rows": rows},
+        "one": {"head": "slim", "precision": "float32", "rows": rows[:1]},
+        "two": {"head": "slim", "precision": "mixed_bfloat16", "rows": rows},
+        "paper": {"head": "paper", "precision": "float32", "rows": rows[:1]},
         "recipe seed 0": {"stages": {"8s": {"test": 0.70}}},
         "recipe seed 1": {"stages": {"8s": {"test": 0.80}}},
     }
     about = {"backend": "jax", "device": "NVIDIA Some", "tasks": tasks}
     (tmp_path / "results" / "gpu.json").write_text(json.dumps(about))
     assert readme.on_a_gpu() == "1,234 (mixed_bfloat16, jax, NVIDIA Some); 0.750"
+    del tasks["recipe seed 0"], tasks["recipe seed 1"]
+    (tmp_path / "results" / "gpu.json").write_text(json.dumps(about))
+    assert readme.on_a_gpu() == "–"

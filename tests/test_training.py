@@ -355,3 +355,11 @@ def test_trained_fine_tunes_everything_on_a_gpu(folder, data, monkeypatch):
     for weight in network.trainable_weights:
         assert not np.array_equal(weight.numpy(), moved[weight.path]), weight.path
     assert fcn.variant_of(model) == "16s"
+
+
+def test_threads_are_kept_where_a_network_has_several_outputs():
+    data = batching.Batches(*arrays(), batch_size=2)
+    data.workers = 3
+    several = training._as_batches(data, ["s32", "s8"])
+    assert several.workers == 3 and len(several) == 3
+    assert set(several[0][1]) == {"s32", "s8"}

@@ -230,9 +230,13 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, batch: int) -> tuple[np.ndarray, np.ndarray]:
         """Return images (B, H, W, 3) float32 and masks (B, H, W) int32."""
-        places = self.plan.places(self.plan.epoch, batch)
+        return self.made(self.plan.epoch, batch)
+
+    def made(self, epoch: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return a batch of any epoch."""
+        places = self.plan.places(epoch, batch)
         images, masks = self.images[places], np.int32(self.masks[places])
-        return self.plan.changed(images, masks, self.plan.epoch, places)
+        return self.plan.changed(images, masks, epoch, places)
 
     def on_epoch_end(self) -> None:
         """Go on to the next epoch's order and augmentation; Keras calls this."""

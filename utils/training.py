@@ -89,7 +89,7 @@ def _as_batches(data, names: list[str] | None = None, **options):
 
 class _SeveralOutputs(keras.utils.PyDataset):
     def __init__(self, data: keras.utils.PyDataset, names: list[str]):
-        super().__init__()
+        super().__init__(workers=data.workers)
         self.data, self.names = data, names
 
     def __len__(self) -> int:

@@ -50,14 +50,16 @@ def on_a_gpu() -> str:
     if not (ROOT / "results" / "gpu.json").is_file():
         return "–"
     found = environment.results("gpu")
-    speeds = [task for name, task in found["tasks"].items() if "speed slim" in name]
+    tasks = found["tasks"].values()
     rates = {
         task["precision"]: max(row["train_photos_per_s"] for row in task["rows"])
-        for task in speeds
+        for task in tasks
+        if task.get("head") == "slim" and "rows" in task
     }
-    fastest = max(rates, key=rates.get)
-    tasks = [task for name, task in found["tasks"].items() if "recipe" in name]
-    iou = sum(task["stages"]["8s"]["test"] for task in tasks) / len(tasks)
+    scores = [task["stages"]["8s"]["test"] for task in tasks if "stages" in task]
+    if not (rates and scores):  # a run that stopped early
+        return "–"
+    fastest, iou = max(rates, key=rates.get), sum(scores) / len(scores)
     return (
         f"{rates[fastest]:,.0f} ({fastest}, {found['backend']}, {found['device']}); "
         f"{iou:.3f}"
