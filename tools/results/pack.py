@@ -70,7 +70,7 @@ def main() -> int:
     option = parser.add_argument
     option("--dataset", required=True, help="as in pets.load")
     option("--side", type=int, default=448, help="of the square photos, in pixels")
-    option("--quality", type=int, default=80, help="of the JPEG files")
+    option("--quality", type=int, default=60, help="of the JPEG files")
     option("--out", type=pathlib.Path, default=environment.ROOT / "build" / "gpu")
     arguments = parser.parse_args()
     try:
