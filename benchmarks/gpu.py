@@ -46,7 +46,6 @@ from utils.batching import Batches
 
 PHOTOS, WEIGHTS = "pets.npz", "vgg16.npz"
 HEADS = {"slim": (512, 1), "paper": (4096, 7)}  # units and kernel of fc6
-PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 RECIPE = {  # that of tools.results.recipe, which a test compares
     "learning_rate": 2e-3,
     "backbone_factor": 0.1,

@@ -287,7 +287,9 @@ def _check(variant, num_classes, fc_units, fc_kernel, upsampling, weights) -> No
         if value not in choices:
             raise ValueError(f"{name} {value!r} is unknown; take one of {choices}.")
     if num_classes < 2:
-        raise ValueError(f"num_classes is {num_classes}; it needs at least 2.")
+        raise ValueError(
+            f"num_classes is {num_classes}; segmentation needs at least 2."
+        )
     if fc_units < 1 or fc_kernel < 1 or fc_kernel % 2 == 0:
         found = f"fc_units is {fc_units} and fc_kernel {fc_kernel}"
         raise ValueError(f"{found}; take at least 1 unit and an odd kernel.")

@@ -184,10 +184,11 @@ def trained_fcn(
     """
     from utils import pet_records, pets
 
+    if variant not in fcn.VARIANTS:  # before a download
+        raise ValueError(f"Variant {variant!r} is unknown; take one of {fcn.VARIANTS}.")
     on_gpu = environment.on_gpu()
     image_size = image_size or (224 if on_gpu else 96)
     stages = ["32s", "16s", "8s"]
-    # An unknown variant is refused by fcn.build.
     stages = stages[: stages.index(variant) + 1] if variant in stages else [variant]
     slim = {"fc_units": 512, "fc_kernel": 1, "weights": "imagenet_convolutions"}
     state = pet_records.state(dataset)
