@@ -12,7 +12,6 @@ float32 is TF32 in JAX's and TensorFlow's products, and in PyTorch's convolution
 """
 
 import argparse
-import concurrent.futures
 import functools
 import gc
 import io
@@ -41,7 +40,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import timing
-from utils import environment, fcn, training, vgg16
+from utils import batching, environment, fcn, training, vgg16
 from utils.batching import Batches
 
 PHOTOS, WEIGHTS = "pets.npz", "vgg16.npz"
@@ -80,6 +79,7 @@ TASKS = {  # in the order of their worth; `spare` ones where time is left
     },
 }
 SIDE = 224  # of the square photos, unless a task names another
+MOST = None  # photos of a kind; a rehearsal takes 32
 SLOWEST = 240  # seconds after which a task is given up
 # One of each kind. Half precision, because its loss is scaled on the way.
 REHEARSED = ("recipe seed 0", "long", "speed slim mixed_float16", "paper's head")
@@ -170,7 +170,8 @@ def photographs(folder: pathlib.Path, side: int) -> dict[str, tuple]:
         )
     test = pack["test"]
     chosen = {"train": ~test, "test": test, "small": test & pack["small"]}
-    return {n: (images[at], masks[at]) for n, at in chosen.items() if at.any()}
+    found = {n: (images[at][:MOST], masks[at][:MOST]) for n, at in chosen.items()}
+    return {name: pair for name, pair in found.items() if len(pair[0])}
 
 
 @functools.cache
@@ -222,41 +223,61 @@ class Clock(keras.callbacks.Callback):
         return float(np.median(np.concatenate([np.diff(one) for one in later])))
 
 
-class Ahead(Batches):
-    """Batches made by threads before their turn, in the same order."""
+class OnDevice(Batches):
+    """Batches of photos that lie on the GPU; there the same draws change them."""
 
-    def __init__(self, *arguments, **options):
-        super().__init__(*arguments, **options)
-        self.threads = max(1, (os.cpu_count() or 1) - 2)
-        self.pool = concurrent.futures.ThreadPoolExecutor(self.threads)
-        self.coming, self.waited = {}, 0.0  # futures by (epoch, batch); seconds
+    def __init__(self, *pair, **options):
+        super().__init__(*pair, **options)
+        put = keras.ops.convert_to_tensor
+        self.resident = put(self.images), put(np.int32(self.masks))
 
-    def __getitem__(self, batch: int):
-        """Return a batch, and have the next ones begun."""
-        first = self.plan.epoch * len(self) + batch
-        turns = range(first, first + 2 * self.threads)
-        turns = [divmod(turn, len(self)) for turn in turns]  # (epoch, batch)
-        self.coming = {
-            turn: self.coming.get(turn) or self.pool.submit(self.made, *turn)
-            for turn in turns
-        }
-        started = time.perf_counter()
-        made = self.coming[turns[0]].result()
-        self.waited += time.perf_counter() - started
-        return made
+    def made(self, epoch: int, batch: int):
+        """Return a batch of any epoch, as the backend's tensors."""
+        places = self.plan.places(epoch, batch)
+        images, masks = (keras.ops.take(part, places, axis=0) for part in self.resident)
+        images = keras.ops.cast(images, "float32")
+        if self.plan.augment:
+            return augmented(images, masks, self.plan.draws(epoch, places))
+        return images, masks
+
+
+def augmented(images, masks, draws: np.ndarray) -> tuple:
+    """Do what `batching.augment` does to all photos of a batch at once."""
+    ops, known = keras.ops, True
+    light = np.float32(2 * draws[:, 4:].T[..., None, None, None] - 1)
+    images = ops.clip(ops.add(images, batching.MAX_BRIGHTNESS * light[0]), 0, 255)
+    mean = ops.mean(images, axis=(1, 2, 3), keepdims=True)
+    factor = 1 + batching.MAX_CONTRAST * light[1]
+    images = ops.clip(ops.add(mean, ops.multiply(images - mean, factor)), 0, 255)
+    y1, x1, y2, x2 = batching.windows(draws[:, :4]).T
+    for axis, ends in enumerate([(y1, y2), (x1, x2)], start=1):
+        size = masks.shape[axis]
+        # Rows or columns (B, size) of the photo, as `batching.crop` finds them.
+        places = np.round(np.linspace(*ends, size, axis=1) * (size - 1), 6)
+        inside, places = (places >= 0) & (places <= size - 1), places.clip(0, size - 1)
+        shape = (len(places), size, 1) if axis == 1 else (len(places), 1, size)
+        known, places = known & inside.reshape(shape), places.reshape(*shape, 1)
+        low = np.int32(places)
+        near = ops.take_along_axis(images, low, axis)
+        far = ops.take_along_axis(images, np.minimum(low + 1, size - 1), axis)
+        images = ops.add(near, ops.multiply(far - near, np.float32(places - low)))
+        nearest = np.int32(places + 0.5)[..., 0]
+        masks = ops.take_along_axis(masks, nearest, axis)
+    images = ops.where(known[..., None], images, np.float32(batching.FILL))
+    return images, ops.where(known, masks, batching.VOID)
 
 
 def fit(model: keras.Model, pair, epochs: int, seed: int, **options):
-    """Train as the recipe does; return the clock, and the share of time waited."""
+    """Train as the recipe does; return seconds of a step, and augmentation's share."""
     options = {"shuffle": True, "augment": True, "batch_size": 8} | options
     size = min(options["batch_size"], len(pair[0]) // 2)  # two steps in a rehearsal
     # Whole batches alone: another size would be compiled for itself.
     pair = [part[: len(part) // size * size] for part in pair]
-    data, clock = Ahead(*pair, seed=seed, **options | {"batch_size": size}), Clock()
+    data, clock = OnDevice(*pair, seed=seed, **options | {"batch_size": size}), Clock()
     settings = {"seed": seed, "callbacks": [clock], "verbose": 0} | RECIPE
-    started = time.perf_counter()
     training.fit(model, data, epochs=epochs, **settings)
-    return clock, data.waited / (time.perf_counter() - started)
+    making = timing.seconds(lambda: float(keras.ops.max(data.made(0, 0)[0])), 10)
+    return {"step_seconds": clock.step(), "augmentation_share": making / clock.step()}
 
 
 def scored(model: keras.Model, data: dict[str, tuple]) -> dict:
@@ -302,7 +323,8 @@ def speed(folder, head: str, precision: str, side: int, tiny: bool) -> dict:
         masks = np.uint8(images[..., 0] > 127)
         model = build("8s", head, folder)
         plain = {"augment": False, "batch_size": batch_size}
-        clock, _ = fit(model, (images, masks), 1 if tiny else 3, seed=0, **plain)
+        step = fit(model, (images, masks), 1 if tiny else 3, seed=0, **plain)
+        train = batch_size / step["step_seconds"]
         largest = keras.ops.max(model.output, axis=(1, 2, 3))
         call = training.forward(keras.Model(model.input, largest))
         batch = keras.ops.convert_to_tensor(np.float32(images[:batch_size]))
@@ -310,9 +332,9 @@ def speed(folder, head: str, precision: str, side: int, tiny: bool) -> dict:
         forward = timing.seconds(lambda call=call, batch=batch: call(batch), steps)
         rows.append({
             "batch_size": batch_size,
-            "train_photos_per_s": batch_size / clock.step(),
+            "train_photos_per_s": train,
             "forward_photos_per_s": batch_size / forward,
-            "operations_per_s": operations(head, side) * batch_size / clock.step(),
+            "operations_per_s": operations(head, side) * train,
             "peak_memory_gb": timing.peak_memory(),
         })  # fmt: skip
         del model, call, largest
@@ -331,11 +353,8 @@ def recipe(folder, seed: int, side: int, tiny: bool) -> dict:
         keras.utils.set_random_seed(100 * seed + number)
         model = fcn.grow(model) if model else build(stage, "slim", folder)
         count, start = 1 if tiny else epochs, 100 * seed + number
-        clock, waiting = fit(model, data["train"], count, start)
-        found[stage] = scored(model, data) | {
-            "step_seconds": clock.step(),
-            "augmentation_share": waiting,
-        }
+        step = fit(model, data["train"], count, start)
+        found[stage] = scored(model, data) | step
     return {"seed": seed, "stages": found}
 
 
@@ -344,14 +363,9 @@ def at_once(folder, out, side, epochs, tiny, head="slim", keep=False) -> dict:
     keras.utils.set_random_seed(0)
     data, model = photographs(folder, side), build("at_once", head, folder)
     epochs = 1 if tiny else epochs
-    clock, waiting = fit(model, data["train"], epochs, seed=0)
-    found = {
-        "side": side,
-        "epochs": epochs,
-        "head": head,
-        "scores": scored(model, data),
-    }
-    found |= {"step_seconds": clock.step(), "augmentation_share": waiting}
+    found = {"side": side, "epochs": epochs, "head": head}
+    found |= fit(model, data["train"], epochs, seed=0)
+    found["scores"] = scored(model, data)
     if keep:
         path = out / "fcn_at_once_int8.npz"
         with environment.replacing(path) as temporary, temporary.open("wb") as file:
@@ -487,7 +501,7 @@ def main() -> int:
                 "does one task of each kind at a tiny size on a CPU."
             )
         if arguments.rehearse:
-            vgg16.BLOCKS = TINY
+            vgg16.BLOCKS, globals()["MOST"] = TINY, 32
         if arguments.task:
             print(json.dumps(run(arguments.task, arguments)))
             return 0
