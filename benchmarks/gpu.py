@@ -244,11 +244,13 @@ class OnDevice(Batches):
 def augmented(images, masks, draws: np.ndarray) -> tuple:
     """Do what `batching.augment` does to all photos of a batch at once."""
     ops, known = keras.ops, True
+    # With `+`: Keras's `add` on TensorFlow takes (3, 1, 1, 1) for one number a channel.
+    put = ops.convert_to_tensor
     light = np.float32(2 * draws[:, 4:].T[..., None, None, None] - 1)
-    images = ops.clip(ops.add(images, batching.MAX_BRIGHTNESS * light[0]), 0, 255)
+    images = ops.clip(images + put(batching.MAX_BRIGHTNESS * light[0]), 0, 255)
     mean = ops.mean(images, axis=(1, 2, 3), keepdims=True)
-    factor = 1 + batching.MAX_CONTRAST * light[1]
-    images = ops.clip(ops.add(mean, ops.multiply(images - mean, factor)), 0, 255)
+    factor = put(1 + batching.MAX_CONTRAST * light[1])
+    images = ops.clip(mean + (images - mean) * factor, 0, 255)
     y1, x1, y2, x2 = batching.windows(draws[:, :4]).T
     for axis, ends in enumerate([(y1, y2), (x1, x2)], start=1):
         size = masks.shape[axis]
@@ -260,7 +262,7 @@ def augmented(images, masks, draws: np.ndarray) -> tuple:
         low = np.int32(places)
         near = ops.take_along_axis(images, low, axis)
         far = ops.take_along_axis(images, np.minimum(low + 1, size - 1), axis)
-        images = ops.add(near, ops.multiply(far - near, np.float32(places - low)))
+        images = near + (far - near) * put(np.float32(places - low))
         nearest = np.int32(places + 0.5)[..., 0]
         masks = ops.take_along_axis(masks, nearest, axis)
     images = ops.where(known[..., None], images, np.float32(batching.FILL))
