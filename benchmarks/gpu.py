@@ -234,39 +234,63 @@ class OnDevice(Batches):
     def made(self, epoch: int, batch: int):
         """Return a batch of any epoch, as the backend's tensors."""
         places = self.plan.places(epoch, batch)
-        images, masks = (keras.ops.take(part, places, axis=0) for part in self.resident)
-        images = keras.ops.cast(images, "float32")
-        if self.plan.augment:
-            return augmented(images, masks, self.plan.draws(epoch, places))
-        return images, masks
+        if not self.plan.augment:
+            return tuple(keras.ops.take(part, places, axis=0) for part in self.resident)
+        draws = self.plan.draws(epoch, places)
+        # For photos (B, 1, 1, 1): grey levels more or less, and the spread's factor.
+        light = np.float32(2 * draws[:, 4:].T[..., None, None, None] - 1)
+        factor = 1 + batching.MAX_CONTRAST * light[1]
+        y1, x1, y2, x2 = batching.windows(draws[:, :4]).T
+        rows = positions(y1, y2, self.masks.shape[1])
+        columns = positions(x1, x2, self.masks.shape[2])
+        brightness = batching.MAX_BRIGHTNESS * light[0]
+        return augmented()(*self.resident, places, brightness, factor, rows, columns)
 
 
-def augmented(images, masks, draws: np.ndarray) -> tuple:
-    """Do what `batching.augment` does to all photos of a batch at once."""
-    ops, known = keras.ops, True
-    # With `+`: Keras's `add` on TensorFlow takes (3, 1, 1, 1) for one number a channel.
-    put = ops.convert_to_tensor
-    light = np.float32(2 * draws[:, 4:].T[..., None, None, None] - 1)
-    images = ops.clip(images + put(batching.MAX_BRIGHTNESS * light[0]), 0, 255)
-    mean = ops.mean(images, axis=(1, 2, 3), keepdims=True)
-    factor = put(1 + batching.MAX_CONTRAST * light[1])
-    images = ops.clip(mean + (images - mean) * factor, 0, 255)
-    y1, x1, y2, x2 = batching.windows(draws[:, :4]).T
-    for axis, ends in enumerate([(y1, y2), (x1, x2)], start=1):
-        size = masks.shape[axis]
-        # Rows or columns (B, size) of the photo, as `batching.crop` finds them.
-        places = np.round(np.linspace(*ends, size, axis=1) * (size - 1), 6)
-        inside, places = (places >= 0) & (places <= size - 1), places.clip(0, size - 1)
-        shape = (len(places), size, 1) if axis == 1 else (len(places), 1, size)
-        known, places = known & inside.reshape(shape), places.reshape(*shape, 1)
-        low = np.int32(places)
-        near = ops.take_along_axis(images, low, axis)
-        far = ops.take_along_axis(images, np.minimum(low + 1, size - 1), axis)
-        images = near + (far - near) * put(np.float32(places - low))
-        nearest = np.int32(places + 0.5)[..., 0]
-        masks = ops.take_along_axis(masks, nearest, axis)
-    images = ops.where(known[..., None], images, np.float32(batching.FILL))
-    return images, ops.where(known, masks, batching.VOID)
+def positions(start: np.ndarray, end: np.ndarray, size: int) -> dict[str, np.ndarray]:
+    """Return (B, S) arrays: where rows or columns of windows come from in a photo."""
+    # As `batching.crop` finds them.
+    at = np.round(np.linspace(start, end, size, axis=1) * (size - 1), 6)
+    known, at = (at >= 0) & (at <= size - 1), at.clip(0, size - 1)
+    low, nearest = np.int32(at), np.int32(at + 0.5)
+    far, share = np.minimum(low + 1, size - 1), np.float32(at - low)
+    return {"low": low, "far": far, "share": share, "nearest": nearest, "known": known}
+
+
+@functools.cache
+def augmented():
+    """Return a function that does `batching.augment`, compiled where that can be."""
+    ops = keras.ops
+
+    def change(images, masks, places, brightness, factor, rows, columns):
+        images = ops.cast(ops.take(images, places, axis=0), "float32")
+        masks, known = ops.take(masks, places, axis=0), True
+        # With `+`: Keras's `add` on TensorFlow takes (3, 1, 1, 1) for three channels.
+        images = ops.clip(images + brightness, 0, 255)
+        mean = ops.mean(images, axis=(1, 2, 3), keepdims=True)
+        images = ops.clip(mean + (images - mean) * factor, 0, 255)
+        for axis, one in ((1, rows), (2, columns)):
+            one = {name: ops.expand_dims(at, 3 - axis) for name, at in one.items()}
+            low, far, share = (one[name][..., None] for name in ("low", "far", "share"))
+            near = ops.take_along_axis(images, low, axis)
+            images = near + (ops.take_along_axis(images, far, axis) - near) * share
+            masks = ops.take_along_axis(masks, one["nearest"], axis)
+            known = one["known"] & known
+        images = ops.where(known[..., None], images, np.float32(batching.FILL))
+        return images, ops.where(known, masks, batching.VOID)
+
+    def given(*arguments):
+        return change(*keras.tree.map_structure(ops.convert_to_tensor, arguments))
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(given)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow
+
+        return tensorflow.function(given)
+    return given
 
 
 def fit(model: keras.Model, pair, epochs: int, seed: int, **options):
@@ -381,8 +405,9 @@ def as_int8(model: keras.Model) -> dict[str, np.ndarray]:
     """Return a network's weights, kernels as int8 with a scale for each output.
 
     The small kernels of scores and upsampling, three outputs each, stay as they are.
+    The factors of `fcn`'s rescaling layers, which are no weights, go by their names.
     """
-    arrays = {}
+    arrays = {one.name: np.float32(one.scale) for one in rescaling(model)}
     for number, value in enumerate(model.get_weights()):
         if value.ndim == 4 and value.shape[-1] > 3:
             scale = np.float32(np.abs(value).max((0, 1, 2)) / 127)  # (outputs,)
@@ -398,6 +423,12 @@ def restore(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
     scales = [arrays.get(f"{n} scale", np.float32(1)) for n in range(count)]
     weights = [np.float32(arrays[f"{n}"]) * scales[n] for n in range(count)]
     model.set_weights(weights)
+    for layer in rescaling(model):
+        layer.scale = float(arrays[layer.name])
+
+
+def rescaling(model: keras.Model) -> list[keras.layers.Rescaling]:
+    return [one for one in model.layers if isinstance(one, keras.layers.Rescaling)]
 
 
 def run(name: str, arguments: argparse.Namespace) -> dict:

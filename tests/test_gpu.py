@@ -294,3 +294,24 @@ def test_a_task_alone_is_read_or_given_up(monkeypatch, tmp_path, script, found):
     monkeypatch.setattr(gpu.sys, "executable", str(program))
     monkeypatch.setattr(gpu, "SLOWEST", 1)
     assert gpu.alone("long") == found
+
+
+def test_an_int8_network_needs_nothing_of_the_one_it_comes_from(pack, monkeypatch):
+    monkeypatch.setattr(gpu.vgg16, "BLOCKS", gpu.TINY)
+    monkeypatch.setattr(gpu.vgg16, "imagenet_weights", gpu.vgg16.imagenet_weights)
+    photo, logits = np.float32(gpu.photographs(pack, 64)["test"][0][:1]), []
+    trained = gpu.build("at_once", "slim", pack)
+    # Scores begin at zero: random ones, so that the features count.
+    trained.set_weights(
+        [
+            np.random.default_rng(n).normal(0, 0.1, value.shape) + value
+            for n, value in enumerate(trained.get_weights())
+        ]
+    )
+    stored = gpu.as_int8(trained)
+    fresh = fcn.build("at_once", 3, fc_units=8, fc_kernel=1, weights=None)
+    for model in (trained, fresh):
+        gpu.restore(model, stored)
+        logits.append(np.stack(list(model(photo, training=False).values())))
+    assert np.abs(logits[0]).max() > 1
+    np.testing.assert_allclose(logits[1], logits[0], rtol=1e-5, atol=1e-5)

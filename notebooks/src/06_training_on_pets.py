@@ -302,10 +302,11 @@ print(f"fit against the bare loop: {ratio['median']:.3f}", end="")
 print(f" ({ratio['min']:.3f} to {ratio['max']:.3f})")
 if (environment.ROOT / "results" / "gpu.json").is_file():
     gpu = environment.results("gpu")
+    print(f"FCN-8s, 224 px, {gpu['device']}, {gpu['backend']}:")
     for name, task in gpu["tasks"].items():
-        for row in task.get("rows", []):
-            rate = row["train_photos_per_s"]
-            print(f"{gpu['device']}, {name}, batch {row['batch_size']}: {rate:.0f}/s")
+        for row in task.get("rows", [])[-1:]:  # the larger of two batches
+            rate, share = row["train_photos_per_s"], row["share_of_product"]
+            print(f"{name.removeprefix('speed '):22} {rate:5,.0f} photos/s {share:.0%}")
 else:
     print("on a GPU: not measured yet; python -m benchmarks.gpu does it")
 
