@@ -482,7 +482,7 @@ def measured(arguments: argparse.Namespace) -> list[str]:
     """Do all tasks that OUT/gpu.json lacks; return the names of those that failed."""
     file, started, failed = arguments.out / "gpu.json", time.perf_counter(), []
     about = {
-        "command": environment.command(),
+        "command": "python -m benchmarks.gpu",  # the folders are of that machine
         "device": environment.device_name(),
         "backend": keras.backend.backend(),
         "versions": environment.versions(),
