@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 
 from benchmarks import timing
-from utils import environment, fcn, losses, pet_records, pets
+from utils import environment, fcn, metrics, pet_records, pets
 
 
 def delivered(batches: tf.data.Dataset, photos: int) -> float:
@@ -35,7 +35,7 @@ def training(batches: tf.data.Dataset) -> Callable[[], object]:
     """Return a training step on the first batch."""
     images, masks = (part.numpy() for part in next(iter(batches)))
     model = fcn.build("8s", 3, fc_units=4096, weights=None)
-    loss = losses.SegmentationLoss()
+    loss = metrics.SegmentationLoss()
     model.compile(keras.optimizers.SGD(1e-4, momentum=0.9), loss)
     # It returns the loss as a number, so a GPU is waited for.
     return lambda: model.train_on_batch(images, masks)

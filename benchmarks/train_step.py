@@ -16,7 +16,7 @@ import tensorflow as tf
 from keras import layers
 
 from benchmarks import timing
-from utils import environment, fcn, losses, metrics, pet_records, pets, training, vgg16
+from utils import environment, fcn, metrics, pet_records, pets, training, vgg16
 
 SLIM = {"fc_units": 512, "fc_kernel": 1, "weights": None}
 
@@ -52,7 +52,7 @@ def convolutions(images: tf.Tensor) -> tuple[Callable[[], object], int]:
 
 def bare(images: tf.Tensor, masks: tf.Tensor, xla: bool = False) -> Callable:
     """Return a compiled step of FCN-8s without anything around it."""
-    model, loss = fcn.build("8s", 3, **SLIM), losses.SegmentationLoss()
+    model, loss = fcn.build("8s", 3, **SLIM), metrics.SegmentationLoss()
     optimizer = training.AdamW(1e-4)
     optimizer.build(model.trainable_variables)
 
@@ -93,7 +93,7 @@ def main() -> None:
     model = fcn.build("8s", 3, **SLIM)
     model.compile(  # as `training.fit` does it
         training.AdamW(1e-4),
-        loss=losses.SegmentationLoss(),
+        loss=metrics.SegmentationLoss(),
         metrics=[metrics.SegmentationMetrics(3)],
         jit_compile="auto" if environment.on_gpu() else False,
     )

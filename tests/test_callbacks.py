@@ -13,7 +13,7 @@ import tensorflow as tf
 from conftest import ROOT, THIN
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from utils import batching, fcn, losses, pets, training
+from utils import batching, fcn, metrics, pets, training
 
 EPOCHS = 3
 
@@ -145,7 +145,7 @@ def test_a_loss_that_is_no_number_names_the_files(folder, tmp_path, value):
     model.compile("sgd", lambda mask, x: tf.reduce_mean(x**2), jit_compile=False)
     watch = [
         batching.RepeatableEpochs(shuffled, 0),
-        losses.StopAtNaN(shuffled),
+        metrics.StopAtNaN(shuffled),
     ]
     with pytest.raises(FloatingPointError, match="epoch 1, batch") as caught:
         model.fit(shuffled, shuffle=False, verbose=0, callbacks=watch)

@@ -9,7 +9,7 @@ import pytest
 import skimage
 import tensorflow as tf
 
-from utils import environment, fcn, losses, training, vgg16
+from utils import environment, fcn, metrics, training, vgg16
 
 SLIM = {"fc_units": 16, "fc_kernel": 1, "weights": None}
 WIDE = vgg16.BLOCKS
@@ -171,7 +171,7 @@ def step(model, optimizer, image, mask):
     """Take one step, without compiling, and return the loss and the gradients."""
     with tf.GradientTape() as tape:
         logits = keras.tree.flatten(model(image, training=True))
-        loss = sum(losses.cross_entropy(mask, one) for one in logits)
+        loss = sum(metrics.cross_entropy(mask, one) for one in logits)
     gradients = tape.gradient(loss, model.trainable_weights)
     optimizer.apply(gradients, model.trainable_weights)
     return float(loss), gradients

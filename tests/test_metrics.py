@@ -10,6 +10,7 @@ import pytest
 import scipy.stats
 import sklearn.metrics
 
+from tools import evaluate
 from utils import environment, metrics
 
 VECTORS = ("iou", "precision", "recall", "f1")
@@ -247,7 +248,7 @@ def test_bootstrap_scatters_as_scipy_s():
         method="percentile",
         rng=1,
     )
-    sums = metrics.bootstrap(matrices, draws=20_000)
+    sums = evaluate.bootstrap(matrices, draws=20_000)
     ours = np.asarray(metrics.scores(sums)["pixel_accuracy"])
     width = expected.confidence_interval.high - expected.confidence_interval.low
     np.testing.assert_allclose(
@@ -261,11 +262,11 @@ def test_bootstrap_scatters_as_scipy_s():
 def test_bootstrap_gives_two_networks_the_same_draws():
     matrices = by_photo(1)
     better = matrices + 7 * np.eye(3, dtype=int)
-    gain = metrics.bootstrap(better) - metrics.bootstrap(matrices)
+    gain = evaluate.bootstrap(better) - evaluate.bootstrap(matrices)
     # Each draw holds 40 photos, so the difference is the same in all.
     np.testing.assert_array_equal(gain, np.tile(280 * np.eye(3), (len(gain), 1, 1)))
-    other = metrics.bootstrap(matrices, seed=1)
-    assert (other != metrics.bootstrap(matrices)).any()
+    other = evaluate.bootstrap(matrices, seed=1)
+    assert (other != evaluate.bootstrap(matrices)).any()
 
 
 def test_outline_distance_of_a_mask_with_void_and_with_one_class():

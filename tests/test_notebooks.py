@@ -29,11 +29,11 @@ TAUGHT = {
     ),
     "02_dense_to_convolution": {"convolution_weights": "utils.surgery"},
     "03_upsampling": {"bilinear_kernel": "utils.surgery"},
-    "04_fcn32s": dict.fromkeys(["cross_entropy", "check_mask"], "utils.losses"),
-    "06_training_on_pets": {"dice": "utils.losses"},
+    "04_fcn32s": {"cross_entropy": "utils.metrics", "check_mask": "utils.batching"},
+    "06_training_on_pets": {"dice": "utils.metrics"},
     "07_evaluation": {
         "confusion_matrix": "utils.metrics",
-        "bootstrap": "utils.metrics",
+        "bootstrap": "tools.evaluate",
         "reduced": "tools.results.ceilings",
         "fitted": "tools.results.ceilings",
     },
@@ -54,6 +54,7 @@ def test_keeps_the_house_style(stem):
 
 # What `make test` shortens; a page and the one that goes on with it get the same.
 CLASSIFIER = {"TRAIN_PHOTOS": 24, "TEST_PHOTOS": 8, "EPOCHS": 2, "SLIDE_HEIGHT": 384}
+CLASSIFIER["FC_UNITS"] = 512
 SHORT = {
     "01_vgg16_classification": CLASSIFIER,
     "02_dense_to_convolution": CLASSIFIER,

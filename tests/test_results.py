@@ -2,6 +2,7 @@
 
 import json
 import os
+from unittest import mock
 
 import numpy as np
 import official_folder
@@ -23,6 +24,23 @@ def test_a_random_patch_is_labelled_by_its_centre_and_never_void():
         assert patch.shape == (side, side, 3) and side <= 0.9 * 60
         assert label != pets.VOID
         np.testing.assert_array_equal(patch[side // 2, side // 2], [label] * 3)
+
+
+@pytest.mark.parametrize("shape", [(60, 80), (2, 2), (1, 1)])
+def test_a_photo_without_a_class_gives_no_patch_and_is_left_out(
+    shape, monkeypatch, capsys
+):
+    image, void = np.zeros((*shape, 3), np.uint8), np.full(shape, pets.VOID)
+    generator = np.random.default_rng(0)
+    assert cross_validate.random_patch(image, void, generator) is None
+    patch, label = cross_validate.random_patch(image, 0 * void, generator)
+    assert label == 0 and patch.size
+    photos = [{"image": image, "mask": m, "species": 1} for m in (0 * void, void)]
+    found = mock.Mock(as_numpy_iterator=lambda: iter(photos))
+    monkeypatch.setattr(pets, "load_examples", lambda *_, **__: found)
+    images, labels = cross_validate.labelled_images("any", "train", 9, 0)
+    assert images.shape == (3, 224, 224, 3) and labels.tolist() == [2, 0, 0]
+    assert "hold no class: 1" in capsys.readouterr().out
 
 
 @pytest.mark.slow

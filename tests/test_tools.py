@@ -36,6 +36,20 @@ def test_setup_cell_is_short_and_the_same_everywhere(stem):
     assert "pip" not in setup
 
 
+def test_setup_cell_says_when_another_utils_is_in_the_way(tmp_path):
+    setup = build.tagged(build.compose(STEMS[0]), "setup").source
+    (tmp_path / "utils").mkdir()  # a folder without __init__.py imports as well
+    begin = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import utils\n"
+    for before, sentence in (("", ""), (begin, "another `utils` is loaded: restart")):
+        done = subprocess.run(
+            [sys.executable, "-c", before + setup + "\nimport utils.batching"],
+            cwd=ROOT / "notebooks",
+            capture_output=True,
+            text=True,
+        )
+        assert sentence in done.stderr and bool(done.returncode) == bool(sentence)
+
+
 def executed_notebook(source, *cells):
     """A notebook of code cells and a footer, each with its number as output."""
     made = new_notebook(cells=[*cells, new_code_cell(f"footer('{source}')")])
@@ -62,6 +76,18 @@ def test_outputs_of_unchanged_cells_are_kept():
     assert kept.cells[0].outputs[0].text == "1 a = 1"
     assert kept.cells[1].outputs == kept.cells[2].outputs == []
     assert not build.executed(kept)
+
+
+def test_another_setup_cell_keeps_all_outputs():
+    def page(line):
+        made = executed_notebook("old", new_code_cell(line), new_code_cell("a = 1"))
+        made.cells[0].metadata["tags"] = ["setup"]
+        return made
+
+    kept = unexecuted(page("find('there')"))
+    build.keep_outputs(kept, page("find('here')"))
+    assert build.executed(kept)
+    assert kept.cells[1].outputs[0].text == "2 a = 1"
 
 
 def test_a_change_of_text_keeps_all_outputs_and_renews_the_hash():

@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT, THIN
 
 from tools import train_distributed as tool
-from utils import losses, networks, pets, vgg16
+from utils import metrics, networks, pets, vgg16
 
 # Of Keras, reading a variable that lies on several devices.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
@@ -171,7 +171,7 @@ def test_one_process_trains_as_keras_does(alone, command, monkeypatch):
     arguments = tool.parsed()
     keras.utils.set_random_seed(0)
     model = tool.network(arguments, 2 * STEPS)
-    model.compile(model.optimizer, losses.SegmentationLoss())
+    model.compile(model.optimizer, metrics.SegmentationLoss())
     options = {"augment": True, "shuffle": True, "data_dir": arguments.data_dir}
     options |= {"image_size": 32, "batch_size": 4}
     dataset = pets.load(arguments.dataset, "trainval", **options)

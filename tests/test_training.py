@@ -13,7 +13,7 @@ from utils import (
     batching,
     environment,
     fcn,
-    losses,
+    metrics,
     networks,
     pet_records,
     pets,
@@ -51,7 +51,7 @@ def test_cross_entropy_is_the_mean_over_pixels_that_count():
         for place in np.ndindex(mask.shape)
         if mask[place] != 255
     ]
-    loss = losses.cross_entropy(mask, logits)
+    loss = metrics.cross_entropy(mask, logits)
     assert float(loss) == pytest.approx(np.mean(terms), rel=1e-6)
 
 
@@ -63,10 +63,10 @@ def test_dice_is_the_overlap_of_each_class():
         1 - (2 * (p * t).sum() + 1) / (p.sum() + t.sum() + 1)
         for p, t in zip(probabilities.T, truth.T, strict=True)
     ]
-    assert float(losses.dice(mask, logits)) == pytest.approx(np.mean(expected))
+    assert float(metrics.dice(mask, logits)) == pytest.approx(np.mean(expected))
 
 
-@pytest.mark.parametrize("loss", [losses.cross_entropy, losses.dice])
+@pytest.mark.parametrize("loss", [metrics.cross_entropy, metrics.dice])
 def test_void_changes_neither_loss_nor_gradient(loss):
     mask, logits = batch()
     other = np.where((mask == 255)[..., None], 7 - 3 * logits, logits)
@@ -83,7 +83,7 @@ def test_void_changes_neither_loss_nor_gradient(loss):
     np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("loss", [losses.cross_entropy, losses.dice])
+@pytest.mark.parametrize("loss", [metrics.cross_entropy, metrics.dice])
 def test_nothing_but_void_has_no_gradient(loss):
     logits = tf.Variable(batch()[1])
     with tf.GradientTape() as tape:
@@ -95,10 +95,10 @@ def test_nothing_but_void_has_no_gradient(loss):
 @pytest.mark.parametrize("unknown", [3, -1, 254])
 def test_unknown_id_is_refused(unknown):
     mask, _ = batch()
-    assert losses.check_mask(mask, 3) is mask
+    assert batching.check_mask(mask, 3) is mask
     mask[0, 0, 0] = unknown
     with pytest.raises(ValueError, match=f"holds the id {unknown}, but") as caught:
-        losses.check_mask(mask, 3)
+        batching.check_mask(mask, 3)
     assert "\n" not in str(caught.value)
     model = fcn.build("32s", 3, **SLIM)
     data = tf.data.Dataset.from_tensors((np.zeros((2, 6, 7, 3), np.float32), mask))

@@ -35,7 +35,7 @@ import numpy as np
 import tensorflow as tf
 
 from utils import batching, environment, fcn, networks, pets, training
-from utils.losses import cross_entropy
+from utils.metrics import cross_entropy
 
 PATIENCE = 600  # seconds to wait for all workers at the start
 LOST = (  # what TensorFlow raises, depending on what it was doing

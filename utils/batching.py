@@ -200,6 +200,24 @@ def check_pairs(images: np.ndarray, masks: np.ndarray) -> None:
         )
 
 
+def check_mask(
+    mask: np.ndarray, num_classes: int, ignore_class: int = 255
+) -> np.ndarray:
+    """Return the mask when it holds nothing but class ids and void.
+
+    Raises:
+        ValueError: for any other id; a GPU would train on it without a word.
+    """
+    found = np.unique(mask)
+    unknown = found[((found < 0) | (found >= num_classes)) & (found != ignore_class)]
+    if unknown.size:
+        raise ValueError(
+            f"The mask holds the id {unknown[0]}, but the loss knows 0 to "
+            f"{num_classes - 1} and {ignore_class} for void; map it to one of them."
+        )
+    return mask
+
+
 class Batches(keras.utils.PyDataset):
     """Arrays as batches for `training.fit` and `keras.Model.fit`, on any backend.
 

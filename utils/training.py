@@ -14,9 +14,8 @@ import numpy as np
 from keras import ops
 
 from utils import environment
-from utils.batching import Batches, RepeatableEpochs, check_pairs
-from utils.losses import SegmentationLoss, StopAtNaN, check_mask
-from utils.metrics import SegmentationMetrics, scores
+from utils.batching import Batches, RepeatableEpochs, check_mask, check_pairs
+from utils.metrics import SegmentationLoss, SegmentationMetrics, StopAtNaN, scores
 
 
 @keras.saving.register_keras_serializable(package="learn_fcn")

@@ -100,12 +100,11 @@ print(
 
 # %%
 figure, axes = plots.grid(3, 6, size=1.5)
-for axis, index in zip(
-    axes.flat, range(0, len(examples), len(examples) // 18), strict=False
-):
-    axis.imshow(examples[index]["image"])
-    axis.set_title(pets.LABEL_NAMES["species"][species[index]], fontsize=9)
-plots.show(figure, "Eighteen photos of cats and dogs in all poses", photo=True)
+step = max(len(examples) // 18, 1)
+for axis, one in zip(axes.flat, examples[::step], strict=False):
+    axis.imshow(one["image"])
+    axis.set_title(pets.LABEL_NAMES["species"][one["species"]], fontsize=9)
+plots.show(figure, "Photos of cats and dogs in all poses", photo=True)
 
 # %% [markdown]
 # ## 2. The trimap: three numbers, and what they mean

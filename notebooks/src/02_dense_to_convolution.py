@@ -53,6 +53,7 @@ plots.picture(
 ON_GPU = environment.on_gpu()
 DATASET = "oxford_iiit_pet" if ON_GPU else "synthetic_pets"  # or a folder's path
 TRAIN_PHOTOS = 2048 if ON_GPU else 96  # photos to learn from, as in notebook 01
+FC_UNITS = 4096  # width of the dense layers, as in notebook 01
 EPOCHS = 8  # passes over them, as in notebook 01
 PHOTOS = 16  # photos on which both networks must agree
 SLIDE_HEIGHT = 512  # height in pixels of the photo we slide over, as in notebook 01
@@ -145,12 +146,12 @@ def train_dense_layers(model, convolutions, dense_layers):
 
 
 # %%
-model = vgg16.build(num_classes=3)  # 224-pixel images to logits
+model = vgg16.build(num_classes=3, fc_units=FC_UNITS)  # 224-pixel images to logits
 pool5 = model.get_layer("block5_pool").output  # (B, 7, 7, 512)
 convolutions = keras.Model(model.input, pool5)  # images to features
 dense_layers = keras.Model(pool5, model.output)  # features to logits
 
-settings = (pet_records.state(DATASET), TRAIN_PHOTOS, EPOCHS)
+settings = (pet_records.state(DATASET), TRAIN_PHOTOS, FC_UNITS, EPOCHS)
 saved = environment.cached_network("classifier", *settings)
 saved = saved.with_suffix(".weights.h5")  # of these very photos
 if saved.is_file():
@@ -257,7 +258,7 @@ def answers_with(converted, kernel, bias, features):
 
 converted = keras.Sequential([fc6, fc7, score])
 kernel, bias = fc6.get_weights()  # (7, 7, 512, 4096), (4096,)
-shuffled = fc1.get_weights()[0].reshape(512, 7, 7, 4096).transpose(1, 2, 0, 3)
+shuffled = fc1.get_weights()[0].reshape(512, 7, 7, FC_UNITS).transpose(1, 2, 0, 3)
 
 # %%
 for name, scores in (
@@ -322,8 +323,8 @@ for height, width in ((224, 224), (256, 320), (384, 576), (500, 375), (640, 640)
 # the same way. One call:
 
 # %%
-cats = [one for one in examples if one["species"] == 0]
-shares = np.array([(one["mask"] == 1).mean() for one in cats])  # of cat pixels
+cats = [one for one in examples if one["species"] == 0] or examples  # dogs, if no cats
+shares = np.array([np.isin(one["mask"], (1, 2)).mean() for one in cats])  # of the pet
 scene = cats[np.abs(shares - 0.25).argmin()]["image"]  # (H, W, 3) uint8
 width = round(scene.shape[1] * SLIDE_HEIGHT / scene.shape[0] / 32) * 32
 large = tf.image.resize(scene, (SLIDE_HEIGHT, max(width, 224)), antialias=True).numpy()

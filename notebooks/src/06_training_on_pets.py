@@ -43,8 +43,8 @@ import tensorflow as tf
 from keras import ops
 
 from benchmarks import memory
-from utils import environment, fcn, losses, networks, pet_records, pets
-from utils import plots, training
+from utils import environment, fcn, networks, pet_records, pets, plots, training
+from utils.metrics import cross_entropy
 
 # %% tags=["preview"]
 plots.picture(
@@ -234,7 +234,7 @@ print(f"the pipeline makes {speed:.0f} photos a second, augmented and shuffled")
 
 # %%
 batch = next(iter(train))
-model.compile(training.AdamW(1e-4), loss=losses.cross_entropy, jit_compile=ON_GPU)
+model.compile(training.AdamW(1e-4), loss=cross_entropy, jit_compile=ON_GPU)
 model.train_on_batch(*batch)  # the first one traces
 started = time.perf_counter()
 model.train_on_batch(*batch)
@@ -370,7 +370,7 @@ after_one_epoch = {name: [] for name in OPTIMIZERS}
 for name, rate in itertools.product(OPTIMIZERS, RATES):
     network = trainable(fcn.clone(start))
     optimizer = OPTIMIZERS[name](rate)
-    network.compile(optimizer, loss=losses.cross_entropy, jit_compile=ON_GPU)
+    network.compile(optimizer, loss=cross_entropy, jit_compile=ON_GPU)
     network.fit(examples, epochs=1, shuffle=False, verbose=0)
     after_one_epoch[name].append(network.evaluate(held_out, verbose=0))
 
@@ -425,7 +425,7 @@ strip = np.zeros((1, 100, 8), "int32")  # (B, H, W), all background
 strip[:, 50] = 1  # but for one row
 blind = np.float32(np.where(strip[..., None] >= 0, [3, -3], 0))  # (B, H, W, 2)
 seeing = np.float32(np.where(strip[..., None] == 1, [-3, 3], [3, -3]))
-for name, loss in (("cross-entropy", losses.cross_entropy), ("Dice", dice)):
+for name, loss in (("cross-entropy", cross_entropy), ("Dice", dice)):
     values = float(loss(strip, blind)), float(loss(strip, seeing))
     print(f"{name:13} blind {values[0]:.3f}, seeing {values[1]:.3f}")
 

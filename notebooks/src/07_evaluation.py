@@ -33,7 +33,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from utils import environment, losses, metrics, networks, pets, plots, predict
+from utils import environment, metrics, networks, pets, plots, predict
 from utils.metrics import outline_distance
 
 # %% tags=["preview"]
@@ -370,8 +370,8 @@ def fitted(mask, stride, num_classes, ignore_class=255, *, steps=100):
     def step():
         with tf.GradientTape() as tape:
             logits = tf.image.resize(cells.value, (height, width))  # (B, H, W, C)
-            loss = losses.cross_entropy(mask, logits, ignore_class)
-            loss += losses.dice(mask, logits, ignore_class)
+            loss = metrics.cross_entropy(mask, logits, ignore_class)
+            loss += metrics.dice(mask, logits, ignore_class)
         optimizer.apply([tape.gradient(loss, cells.value)], [cells])
 
     for _ in range(steps):

@@ -36,8 +36,9 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
-from utils import environment, fcn, losses, metrics, networks, pets, plots, surgery
+from utils import environment, fcn, metrics, networks, pets, plots, surgery
 from utils import vgg16
+from utils.metrics import cross_entropy
 
 # %% tags=["preview"]
 plots.picture(
@@ -151,7 +152,7 @@ def build_head(enlarge=fcn.upsample, activation=None, loudness=(1, 1), coarse=Fa
 KEPT = {}
 
 
-def trained(ids=masks, loss=losses.cross_entropy, **options):
+def trained(ids=masks, loss=cross_entropy, **options):
     """Train a head and return it with its losses; the same one is not trained twice."""
     chosen = inspect.signature(build_head).bind(**options)
     chosen.apply_defaults()
@@ -277,13 +278,13 @@ zeros = np.zeros((*masks.shape, 3), "float32")  # (N, H, W, C)
 for bug in (True, False):
     ids = masks + 1 if bug else masks  # wrong: 1, 2, 3; right: 0, 1, 2
     try:
-        loss = float(losses.cross_entropy(ids, zeros))
+        loss = float(cross_entropy(ids, zeros))
     except tf.errors.InvalidArgumentError as error:
         loss = np.nan
         print(re.search(r"Received a label value.*?\)", str(error))[0])
     print(f"{bug=!s:5}: loss {loss:.4f}")
     assert np.isfinite(loss) != bug
-    assert (ids.max() < len(NAMES)) != bug  # the test, in words: losses.check_mask
+    assert (ids.max() < len(NAMES)) != bug  # the test, in words: batching.check_mask
 
 
 # %%
@@ -771,7 +772,7 @@ for bug in (True, False):
     x = fcn.upsample(base.get_layer("score_fc7").output, 2, "up2")
     fcn16s = keras.Model(base.inputs, fcn.upsample(layers.Add()([x, skip]), 16, "up16"))
     optimizer = keras.optimizers.AdamW(RATE)
-    fcn16s.compile(optimizer, losses.cross_entropy, jit_compile=False)
+    fcn16s.compile(optimizer, cross_entropy, jit_compile=False)
     before = drawn(finished)
     fcn16s.fit(features, masks, batch_size=16, epochs=3, verbose=0)
     print(f"{bug=!s:5}: 32s {mean_iou(before):.3f}, after training the 16s", end="")

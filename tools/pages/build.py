@@ -39,13 +39,14 @@ SETUP = """\
 import os, pathlib, subprocess, sys, time
 STARTED = time.perf_counter()
 os.environ |= {{"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}}
-here = pathlib.Path.cwd()
-folders = [here, *here.parents, here / "{name}"]
-root = next((f for f in folders if (f / "utils" / "environment.py").is_file()), None)
-if root is None and "google.colab" in sys.modules:
-    root = here / "{name}"
+clone = pathlib.Path.cwd() / "{name}"
+root = next((f for f in [clone, *clone.parents] if (f / "utils/vgg16.py").is_file()), 0)
+if not root and "google.colab" in sys.modules:
+    root = clone
     subprocess.run(["git", "clone", "-q", "--depth=1", "{address}", root], check=True)
 assert root, "open this notebook inside a clone of {address}"
+loaded = getattr(sys.modules.get("utils"), "__path__", [str(root / "utils")])
+assert str(root / "utils") in loaded, "another `utils` is loaded: restart the kernel"
 sys.path.insert(0, str(root))"""
 
 FOOTER = """\
@@ -132,8 +133,14 @@ def compose(stem: str) -> NotebookNode:
 
 
 def keep_outputs(notebook: NotebookNode, old: NotebookNode) -> None:
-    """Carry outputs over to the code cells whose source has not changed."""
+    """Carry outputs over to the code cells whose source has not changed.
+
+    The setup cell shows nothing, and what follows does not hang on how it is written.
+    """
     known = {c.source: c for c in old.cells if c.cell_type == "code"}
+    setups = [tagged(one, "setup") for one in (notebook, old)]
+    if all(setups):
+        known[setups[0].source] = setups[1]
     for cell in notebook.cells:
         if cell.cell_type == "code" and (same := known.get(cell.source)):
             cell.outputs, cell.execution_count = same.outputs, same.execution_count

@@ -19,7 +19,7 @@ import tensorflow as tf
 from tools import evaluate
 from tools.results import made
 from tools.results import probe as probes
-from utils import environment, losses, metrics, pets
+from utils import environment, metrics, pets
 
 STRIDES = (32, 16, 8)
 BATCH = 20
@@ -88,8 +88,8 @@ def fitted(
     def step():
         with tf.GradientTape() as tape:
             logits = tf.image.resize(cells.value, (height, width))  # (B, H, W, C)
-            loss = losses.cross_entropy(mask, logits, ignore_class)
-            loss += losses.dice(mask, logits, ignore_class)
+            loss = metrics.cross_entropy(mask, logits, ignore_class)
+            loss += metrics.dice(mask, logits, ignore_class)
         optimizer.apply([tape.gradient(loss, cells.value)], [cells])
 
     for _ in range(steps):

@@ -28,13 +28,14 @@ from utils import environment, pets, vgg16
 def random_patch(image, mask, generator):
     """Cut a random square, and label it by the class at its centre."""
     height, width = mask.shape
-    while True:
-        side = int(min(height, width) * generator.uniform(0.4, 0.9))
+    for _ in range(1000):
+        side = max(int(min(height, width) * generator.uniform(0.4, 0.9)), 1)
         top = int(generator.integers(0, height - side + 1))
         left = int(generator.integers(0, width - side + 1))
         label = mask[top + side // 2, left + side // 2]
         if label != pets.VOID:
             return image[top : top + side, left : left + side], label
+    return None  # a mask without a class
 
 
 def labelled_images(dataset, split, photos, seed):
@@ -43,10 +44,15 @@ def labelled_images(dataset, split, photos, seed):
     examples = list(found.as_numpy_iterator())
     step = max(len(examples) / photos, 1)  # spread evenly over the split
     chosen = [examples[int(k * step)] for k in range(min(photos, len(examples)))]
-    pairs = [(one["image"], one["species"] + 1) for one in chosen]
     generator = np.random.default_rng(seed)
-    for one in chosen + chosen:
-        pairs.append(random_patch(one["image"], one["mask"], generator))
+    rows = [[(one["image"], one["species"] + 1) for one in chosen]]
+    for _ in range(2):
+        row = [random_patch(one["image"], one["mask"], generator) for one in chosen]
+        rows.append(row)
+    known = [k for k in range(len(chosen)) if rows[1][k] and rows[2][k]]
+    if len(known) < len(chosen):
+        print(f"left out, as their masks hold no class: {len(chosen) - len(known)}")
+    pairs = [row[k] for row in rows for k in known]
     size = (224, 224)
     images = [tf.image.resize(image, size, antialias=True) for image, _ in pairs]
     labels = [label for _, label in pairs]

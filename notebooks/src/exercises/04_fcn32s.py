@@ -19,7 +19,8 @@ import numpy as np
 import skimage.draw
 import tensorflow as tf
 
-from utils import environment, fcn, losses
+from utils import environment, fcn
+from utils.metrics import cross_entropy
 
 DATASET, SEED = "numbers and a drawing made by the cells", 0
 print(environment.prepare(SEED))
@@ -122,7 +123,7 @@ mask[:, 50:] = 255
 def starting_loss(bias, mask):
     """Return the loss of a network that gives the same logits to every pixel."""
     logits = tf.zeros((*mask.shape, 1)) + tf.cast(bias, tf.float32)  # (H, W, C)
-    return losses.cross_entropy(mask[None], logits[None])
+    return cross_entropy(mask[None], logits[None])
 
 
 print(f"with zeros: {starting_loss([0, 0, 0], mask):.4f}")

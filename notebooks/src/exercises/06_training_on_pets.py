@@ -20,7 +20,8 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from utils import environment, losses
+from utils import environment
+from utils.metrics import cross_entropy
 
 DATASET, SEED = "numbers made by the cells", 0
 print(environment.prepare(SEED))
@@ -115,7 +116,7 @@ model = keras.Sequential(
 def gradients_of(model, images, masks):
     """Return the gradients of the mean loss over the known pixels, one per weight."""
     with tf.GradientTape() as tape:
-        loss = losses.cross_entropy(masks, model(images))
+        loss = cross_entropy(masks, model(images))
     return tape.gradient(loss, model.trainable_variables)
 
 
