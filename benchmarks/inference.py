@@ -21,8 +21,7 @@ def measured(model: keras.Model, size: int, batch: int, times: int) -> dict:
     photos = tf.random.uniform((batch, size, size, 3), 0, 255)
     masks = tf.function(lambda images: tf.argmax(model(images, training=False), -1))
     seconds = [timing.seconds(lambda: masks(photos).numpy()) for _ in range(2 + times)]
-    quartiles = 1000 * np.percentile(seconds[2:], (25, 50, 75))
-    lower, median, upper = quartiles.tolist()
+    lower, median, upper = (1000 * np.percentile(seconds[2:], (25, 50, 75))).tolist()
     return {
         "image_size": size,
         "batch_size": batch,

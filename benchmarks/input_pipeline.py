@@ -42,26 +42,21 @@ def training(batches: tf.data.Dataset) -> Callable[[], object]:
 
 
 def main() -> None:
-    sizes = {"size": 224, "batch": 8}
-    counts = {"photos": 600, "steps": 3}  # a run: of a pipeline, of training
-    arguments = timing.begin(
-        __doc__, dataset="synthetic_pets", **sizes, **counts, runs=5
-    )
+    # A run is so many photos of a pipeline, so many steps of training.
+    numbers = {"size": 224, "batch": 8, "photos": 600, "steps": 3, "runs": 5}
+    arguments = timing.begin(__doc__, dataset="synthetic_pets", **numbers)
     options = {"image_size": arguments.size, "batch_size": arguments.batch}
     options |= {"augment": True, "shuffle": True}
     held = pets.load(arguments.dataset, "train", **options)
     with mock.patch.object(pet_records, "MEMORY", 0):  # as if they did not fit
         pet_records.stored.cache_clear()
         decoding = pets.load(arguments.dataset, "train", **options)
-    step = training(held)
-    speeds = timing.in_turn(
-        {
-            "held": lambda: delivered(held, arguments.photos),
-            "decoding": lambda: delivered(decoding, arguments.photos),
-            "training": timing.rate(arguments.batch, step, arguments.steps),
-        },
-        arguments.runs,
-    )
+    measures = {
+        "held": lambda: delivered(held, arguments.photos),
+        "decoding": lambda: delivered(decoding, arguments.photos),
+        "training": timing.rate(arguments.batch, training(held), arguments.steps),
+    }
+    speeds = timing.in_turn(measures, arguments.runs)
     figures = {
         "settings": vars(arguments),
         "photos_per_second": {n: timing.summary(runs) for n, runs in speeds.items()},

@@ -37,9 +37,8 @@ def train(model: keras.Model, image_size: int, batch_size: int) -> None:
 
 def warm_up() -> None:
     """Train something tiny: after that, TensorFlow has loaded what it needs itself."""
-    image = keras.Input((8, 8, 3))
-    scores = keras.layers.Conv2D(3, 3, padding="same")(image)
-    train(keras.Model(image, scores), 8, 2)
+    layers = [keras.Input((8, 8, 3)), keras.layers.Conv2D(3, 3, padding="same")]
+    train(keras.Sequential(layers), 8, 2)
 
 
 def training_memory(
@@ -47,16 +46,12 @@ def training_memory(
 ) -> dict[str, float]:
     """Predict what a training step with Adam takes in memory, the backend left out.
 
-    Args:
-        model: of `fcn.build`; its layers' precision counts, and which are frozen.
-        image_size: side of the square photos, in pixels; a multiple of 32.
-        batch_size: photos in a step.
-
-    Returns:
-        Gigabytes (1e9 bytes) of `weights` (with the 16-bit copies of mixed precision),
-        `gradients`, `optimizer`, `activations` (the features the way back needs) and
-        `passing` (what exists for a moment: Adam's three intermediate results for the
-        largest weight, two gradients of the largest features), and their sum, `total`.
+    Takes a model of `fcn.build`, whose layers' precision counts, and which are frozen;
+    the side of the square photos in pixels, a multiple of 32; and the photos in a step.
+    Returns gigabytes (1e9 bytes) of `weights` (with the 16-bit copies of mixed
+    precision), `gradients`, `optimizer`, `activations` (the features the way back
+    needs) and `passing` (what exists for a moment: Adam's three intermediate results
+    for the largest weight, two gradients of the largest features), and their `total`.
     """
     shapes = keras.Model(model.input, [layer.output for layer in model.layers])
     sizes = shapes.compute_output_shape((batch_size, image_size, image_size, 3))
@@ -83,9 +78,7 @@ def training_memory(
     return parts | {"total": sum(parts.values())}
 
 
-def measured(
-    head: dict, image_size: int, batch_size: int, precision: str, frozen_blocks: tuple
-) -> dict:
+def measured(head: dict, image_size, batch_size, precision, frozen_blocks) -> dict:
     """Return what three steps are predicted to take and took, in gigabytes."""
     warm_up()
     before = timing.peak_memory()

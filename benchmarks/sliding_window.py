@@ -6,6 +6,8 @@ over all windows in batches. Cutting the windows out is not timed. The two take 
 run by run. Writes results/sliding_window.json.
 """
 
+from functools import partial
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -34,20 +36,14 @@ def measured(classifier: keras.Model, network: keras.Model, size: int, runs: int
     photo = tf.constant(photo)
     whole = tf.function(lambda images: network(images, training=False))
     window = tf.function(lambda images: classifier(images, training=False))
-
-    def convolutional() -> np.ndarray:
-        return whole(photo).numpy()
-
-    def sliding() -> np.ndarray:
-        return np.concatenate([window(images).numpy() for images in batches])
-
-    grid = convolutional().shape[1:3]
-    if np.prod(grid) != len(sliding()):
-        raise RuntimeError(f"{len(cut)} windows do not make a grid of {grid}.")
-    ways = {
-        "convolutional": lambda: timing.seconds(convolutional),
-        "sliding": lambda: timing.seconds(sliding),
+    works = {
+        "convolutional": lambda: whole(photo).numpy(),
+        "sliding": lambda: np.concatenate([window(part).numpy() for part in batches]),
     }
+    grid = works["convolutional"]().shape[1:3]
+    if np.prod(grid) != len(cut):
+        raise RuntimeError(f"{len(cut)} windows do not make a grid of {grid}.")
+    ways = {name: partial(timing.seconds, work) for name, work in works.items()}
     once, slid = timing.in_turn(ways, runs).values()
     one_window = sum(surgery.multiply_adds(classifier).values())
     one_pass = sum(surgery.multiply_adds(network, size).values())
@@ -72,9 +68,7 @@ def main() -> None:
     rows = []
     for size in arguments.sizes:
         rows.append(measured(classifier, network, size, arguments.runs))
-        ratio = rows[-1]["measured_ratio"]["median"]
-        print(f"{size} px: predicted {rows[-1]['predicted_ratio']:.1f} times, ", end="")
-        print(f"measured {ratio:.1f}", flush=True)
+        print(rows[-1], flush=True)
     figures = {
         "network": "VGG16, fc 4096, 1000 classes, float32, random weights, seed 0",
         "runs": arguments.runs,

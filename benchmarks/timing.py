@@ -25,10 +25,8 @@ def begin(doc: str, **defaults: int | str | list[int]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=doc.splitlines()[0])
     for name, default in defaults.items():
         one, nargs = (default[0], "+") if isinstance(default, list) else (default, None)
-        words = f"{default} unless given"
-        parser.add_argument(
-            f"--{name}", type=type(one), nargs=nargs, default=default, help=words
-        )
+        words = {"default": default, "help": f"{default} unless given"}
+        parser.add_argument(f"--{name}", type=type(one), nargs=nargs, **words)
     arguments = parser.parse_args()
     for name, value in vars(arguments).items():
         if isinstance(value, int) and value < 1:
@@ -52,13 +50,12 @@ def rate(amount: float, work: Callable[[], object], times: int = 1) -> Measure:
 
 def in_turn(measures: dict[str, Measure], runs: int) -> dict[str, list[float]]:
     """Take each measure once a run, after a first run that traces and is not kept."""
-    found = {name: [] for name in measures}
+    rows = []
     for run in range(runs + 1):
         values = {name: measure() for name, measure in measures.items()}
         print(run, {name: float(f"{v:.3g}") for name, v in values.items()}, flush=True)
-        for name, value in values.items():
-            found[name] += [value] if run else []
-    return found
+        rows.append(values)
+    return {name: [row[name] for row in rows[1:]] for name in measures}
 
 
 def summary(values: list[float]) -> dict:

@@ -58,8 +58,7 @@ def install(requirements: list[str]) -> None:
     names = " and ".join(requirements)
     print(f"Installing {names} (a few minutes the first time) ...", flush=True)
     command = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    for name in requirements:
-        command += ["-r", ROOT / name]
+    command += [f"--requirement={ROOT / name}" for name in requirements]
     if subprocess.run(command).returncode:
         sys.exit(
             "error: pip could not install the requirements; why, it has said above "

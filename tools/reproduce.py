@@ -68,10 +68,9 @@ def table(figures: dict) -> str:
     lines = ["network       mean IoU  range  seeds  minutes"]
     first = next(iter(figures["seeds"].values()))  # it has the controls too
     for name, row in figures["summary"].items():
-        lines.append(
-            f"{name:12}  {row['mean_iou']:8.4f}  {row['range']:.3f}  {row['seeds']:5}  "
-            f"{first['seconds'][name] / 60:7.1f}"
-        )
+        scores = f"{row['mean_iou']:8.4f}  {row['range']:.3f}  {row['seeds']:5}"
+        minutes = first["seconds"][name] / 60
+        lines.append(f"{name:12}  {scores}  {minutes:7.1f}")
     return "\n".join(lines)
 
 
@@ -104,10 +103,8 @@ def out_of_order(seeds: dict[str, dict]) -> list[str]:
         gain = rows[fine]["mean_iou"] - rows[coarse]["mean_iou"]
         spread = max(rows[fine]["range"], rows[coarse]["range"])
         if gain <= spread:
-            problems.append(
-                f"{fine} is above {coarse} by {gain:.4f}, no more than the seeds "
-                f"differ ({spread:.4f})"
-            )
+            little = f"by {gain:.4f}, no more than the seeds differ ({spread:.4f})"
+            problems.append(f"{fine} is above {coarse} {little}")
     return problems
 
 
@@ -123,11 +120,10 @@ def check_out(parser: argparse.ArgumentParser, name: str, key: str) -> None:
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Train and score 32s, 16s and 8s.")
     option = parser.add_argument
-    size = 224 if environment.on_gpu() else 160
     precision = environment.precision_policy()
     option("--dataset", default="synthetic_pets", help="as in pets.load")
     option("--task", default="trimap", choices=pets.CLASS_NAMES)
-    option("--image-size", type=int, default=size)
+    option("--image-size", type=int, default=224 if environment.on_gpu() else 160)
     option("--epochs", type=int, nargs=3, default=[2, 2, 14], help="of the stages")
     option("--batch-size", type=int, default=8)
     option("--seeds", type=int, nargs="+", default=(0, 1, 2))

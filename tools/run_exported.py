@@ -41,9 +41,8 @@ def onnx(path: str) -> Callable:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = os.cpu_count()
-    session = onnxruntime.InferenceSession(
-        path, options, providers=["CPUExecutionProvider"]
-    )
+    providers = ["CPUExecutionProvider"]
+    session = onnxruntime.InferenceSession(path, options, providers)
     name = session.get_inputs()[0].name
     return lambda photo: session.run(None, {name: photo})[0]
 

@@ -47,17 +47,12 @@ def run_one(path: pathlib.Path, parameters: dict, out: pathlib.Path = OUT) -> Ou
     out.mkdir(parents=True, exist_ok=True)
     target = out / path.name
     known = papermill.inspect_notebook(path)
+    chosen = {name: value for name, value in parameters.items() if name in known}
+    options = {"kernel_name": "python3", "progress_bar": sys.stderr.isatty()}
     figure = error = ""
     started = time.perf_counter()
     try:
-        papermill.execute_notebook(
-            path,
-            target,
-            parameters={k: v for k, v in parameters.items() if k in known},
-            cwd=ROOT / "notebooks",
-            progress_bar=sys.stderr.isatty(),
-            kernel_name="python3",
-        )
+        papermill.execute_notebook(path, target, chosen, cwd=path.parent, **options)
     except PapermillExecutionError as failed:
         error = f"{failed.ename}: {failed.evalue} (in cell {failed.exec_count})"
     except Exception as failed:  # a kernel that died, a folder that is not writable

@@ -84,11 +84,11 @@ def minutes(stem: str) -> str:
     seconds = record["seconds"].get(stem)
     if seconds is None:
         return "a few minutes"
-    count, unit = max(10, round(seconds, -1)), "seconds"
-    if seconds >= 45:
-        count = round(seconds / 60)
-        unit = "minutes" if count > 1 else "minute"
-    return f"about {count} {unit} ({record['device']})"
+    count = round(seconds / 60)
+    time = f"{count} {'minutes' if count > 1 else 'minute'}"
+    if seconds < 45:
+        time = f"{max(10, round(seconds, -1))} seconds"
+    return f"about {time} ({record['device']})"
 
 
 def assemble(
@@ -182,14 +182,8 @@ def execute(name: str, notebook: NotebookNode) -> None:
     picture = ROOT / "notebooks" / "figures" / f"{name}.jpg"
     if name in titles() and not picture.exists():  # the very first build
         Image.new("RGB", (8, 8)).save(picture)
-    nbclient.execute(
-        notebook,
-        cwd=str(path_of(name).parent),
-        timeout=1800,
-        kernel_name="python3",
-        coalesce_streams=True,
-        record_timing=False,
-    )
+    options = {"timeout": 1800, "coalesce_streams": True, "record_timing": False}
+    nbclient.execute(notebook, cwd=str(path_of(name).parent), **options)
     drop_startup_chatter(notebook)
     if name in titles():
         preview(notebook, picture)

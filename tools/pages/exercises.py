@@ -53,9 +53,8 @@ def compose(name: str) -> nbformat.NotebookNode:
     title, text = first.source.removeprefix("# ").split("\n\n", 1)
     links = [f"chapter: [{title}](../{stem}.ipynb)", OTHER[kind].format(stem=stem)]
     links.append("[index](../../README.md#the-notebooks)")
-    first = build.title_cell(
-        name, f"{stem[:2]} {kind.capitalize()}: {title}", links, f"{text} {LEAD[kind]}"
-    )
+    title = f"{stem[:2]} {kind.capitalize()}: {title}"
+    first = build.title_cell(name, title, links, f"{text} {LEAD[kind]}")
     others = [c for c in others if not LEFT_OUT[kind] & set(c.metadata.get("tags", []))]
     return build.assemble(first, others, f"{stem}-{kind}", footer=kind == "solutions")
 

@@ -60,10 +60,8 @@ def on_a_gpu() -> str:
     if not (rates and scores):  # a run that stopped early
         return "–"
     fastest, iou = max(rates, key=rates.get), sum(scores) / len(scores)
-    return (
-        f"{rates[fastest]:,.0f} ({fastest}, {found['backend']}, {found['device']}); "
-        f"{iou:.3f}"
-    )
+    how = f"{fastest}, {found['backend']}, {found['device']}"
+    return f"{rates[fastest]:,.0f} ({how}); {iou:.3f}"
 
 
 def measured() -> dict[str, str]:

@@ -29,9 +29,7 @@ MISFIT = (
 )
 
 
-def reduced(
-    mask: np.ndarray, stride: int, num_classes: int, ignore_class: int = 255
-) -> np.ndarray:
+def reduced(mask, stride, num_classes, ignore_class=255) -> np.ndarray:
     """Draw a true mask from what is left of it on a grid, as the paper's appendix does.
 
     In each cell the share of every class is kept, and the shares are enlarged
@@ -59,14 +57,7 @@ def reduced(
     return np.argmax(tf.image.resize(cells, (height, width)), -1)
 
 
-def fitted(
-    mask: np.ndarray,
-    stride: int,
-    num_classes: int,
-    ignore_class: int = 255,
-    *,
-    steps: int = 100,
-) -> np.ndarray:
+def fitted(mask, stride, num_classes, ignore_class=255, *, steps=100) -> np.ndarray:
     """Draw a true mask from the best logits that a grid can hold.
 
     The logits of each cell are fitted to the mask by gradient descent on cross-entropy

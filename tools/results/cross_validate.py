@@ -1,6 +1,6 @@
 """Cross-validate notebook 01's classifier on whole photos: cat against dog.
 
-    python -m tools.results.cross_validate --dataset PATH [--folds 5] [--seed 0]
+    python -m tools.results.cross_validate --dataset PATH
 
 The features of all training and validation photos, and of two patches of each, are
 computed once. For each fold a fresh head (two dense layers of 4096 units) is trained on
@@ -23,6 +23,8 @@ from sklearn.model_selection import StratifiedKFold
 from tools.results import made
 from tools.results import probe as probes
 from utils import environment, pets, vgg16
+
+FOLDS, SEED = 5, 0
 
 
 def random_patch(image, mask, generator):
@@ -59,18 +61,10 @@ def labelled_images(dataset, split, photos, seed):
     return np.stack(images).round().astype("uint8"), np.array(labels)
 
 
-def dense_layers() -> keras.Model:
-    """Return fresh dense layers: features (B, 7, 7, 512) to logits (B, 3)."""
-    model = vgg16.build(num_classes=3)  # background, cat, dog
-    return keras.Model(model.get_layer("block5_pool").output, model.output)
-
-
 def fit_head(head: keras.Model, features, labels, epochs: int) -> list[float]:
     """Train dense layers on features computed once; return the loss of each epoch."""
-    head.compile(
-        optimizer=keras.optimizers.Adam(1e-4),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    head.compile(optimizer=keras.optimizers.Adam(1e-4), loss=loss)
     history = head.fit(features, labels, batch_size=64, epochs=epochs, verbose=0)
     return history.history["loss"]
 
@@ -95,13 +89,10 @@ def probe(table: dict) -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Cross-validate cat against dog.")
     parser.add_argument("--dataset", required=True, help="as in utils.pets.load")
-    parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    dataset, seed, started = arguments.dataset, arguments.seed, time.perf_counter()
-    print(environment.prepare(seed))
+    dataset, started = parser.parse_args().dataset, time.perf_counter()
+    print(environment.prepare(SEED))
     try:
-        images, labels = labelled_images(dataset, "trainval", 10**9, seed)
+        images, labels = labelled_images(dataset, "trainval", 10**9, SEED)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     found = pets.load_examples(dataset, "trainval").as_numpy_iterator()
@@ -113,10 +104,12 @@ def main() -> None:
     features_seconds = time.perf_counter() - started
     total = len(labels) // 3
     whole, answers = labels[:total], np.zeros(total, int)
-    folds = StratifiedKFold(arguments.folds, shuffle=True, random_state=seed)
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=SEED)
     for fold, (learn, judge) in enumerate(folds.split(whole, whole)):
-        keras.utils.set_random_seed(seed + fold)
-        head = dense_layers()
+        keras.utils.set_random_seed(SEED + fold)
+        model = vgg16.build(num_classes=3)  # background, cat, dog
+        # Fresh dense layers, from features (B, 7, 7, 512) to logits (B, 3).
+        head = keras.Model(model.get_layer("block5_pool").output, model.output)
         both = np.concatenate([learn, learn + total, learn + 2 * total])
         fit_head(head, features[both], labels[both], epochs=8)
         # Cat is 1 and dog 2; the background class is left out.
@@ -124,7 +117,7 @@ def main() -> None:
         answers[judge] = scores.argmax(-1) + 1
         share = (answers[judge] == whole[judge]).mean()
         print(f"fold {fold + 1}: {share:.1%} of {len(judge)} photos", flush=True)
-        del head  # two gigabytes with its optimiser
+        del model, head  # two gigabytes with the optimiser
         gc.collect()
     right = int((answers == whole).sum())
     interval = stats.binomtest(right, total).proportion_ci(method="wilson")
@@ -132,8 +125,8 @@ def main() -> None:
         "data": f"the {total} trainval photographs of {breeds} of the 37 breeds",
         "photos": total,
         "cats": int((whole == 1).sum()),
-        "folds": arguments.folds,
-        "seed": seed,
+        "folds": FOLDS,
+        "seed": SEED,
         "accuracy": right / total,
         "interval_95": list(interval),
         "features_seconds": round(features_seconds),

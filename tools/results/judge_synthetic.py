@@ -59,13 +59,11 @@ def forest(task: str, size: int) -> dict[str, float]:
     known, wanted = [], []
     for (image,), mask in pictures("train", task, size):
         chosen = rng.choice(np.flatnonzero(mask != pets.VOID), PIXELS, replace=False)
-        known.append(features(image).reshape(size * size, -1)[chosen])
+        known.append(features(image).reshape(-1, 24)[chosen])
         wanted.append(mask.reshape(-1)[chosen])
     judge = RandomForestClassifier(TREES, min_samples_leaf=5, n_jobs=-1, random_state=0)
     judge.fit(np.concatenate(known), np.concatenate(wanted))
-    return scored(
-        task, size, lambda x, _: judge.predict(features(x).reshape(size * size, -1))
-    )
+    return scored(task, size, lambda x, _: judge.predict(features(x).reshape(-1, 24)))
 
 
 def reduced_truth(task: str, size: int, stride: int) -> dict[str, float]:

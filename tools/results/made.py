@@ -120,10 +120,11 @@ def start(model: keras.Model) -> str:
 
 
 def variables(model: keras.Model) -> str:
-    """Name what is trained; measure factor and decay of the rate for each variable."""
+    """Name what is trained; measure factor and decay of the rate for each variable.
+
+    The optimiser has another rate then, and what is trained other values.
+    """
     optimizer, trained = model.optimizer, model.trainable_variables
-    kept = [array(v) for v in (*optimizer.variables, *trained)]
-    schedule = optimizer._learning_rate
     # One rate at every step: an optimiser made with a schedule takes no number.
     optimizer.learning_rate = keras.optimizers.schedules.ExponentialDecay(RATE, 1, 1.0)
     moved = []
@@ -134,9 +135,6 @@ def variables(model: keras.Model) -> str:
             variable.assign(keras.ops.ones(variable.shape))
         optimizer.apply([gradient(v.shape) for v in trained], trained)
         moved.append([float(array(v).flat[0]) for v in trained])
-    optimizer._learning_rate = schedule
-    for variable, value in zip((*optimizer.variables, *trained), kept, strict=True):
-        variable.assign(value)
     found = []
     for variable, idle, after in zip(trained, *moved, strict=True):
         found += [variable.path, (idle - after) / RATE, (1 - idle) / RATE]
@@ -195,14 +193,8 @@ def watching(folder: str, task: str) -> Iterator[list[dict[str, str]]]:
     """Stand in for `keras.Model.fit`; yield what each call to it would have done.
 
     VGG16 has few channels meanwhile, and pretrained weights are made of integers. The
-    model leaves `fit` with weights of integers too, not trained.
-
-    Args:
-        folder: of `data`, the photos that are trained on.
-        task: what the ids in their masks mean.
-
-    Yields:
-        A list that gets a dict for each call.
+    model leaves `fit` with weights of integers too, not trained. Takes the folder of
+    `data` that is trained on, and the task; the list gets a dict for each call.
     """
     seen = []
     plain = pets.load(folder, "trainval", task=task, image_size=SIZE, batch_size=1)
@@ -227,13 +219,13 @@ def watching(folder: str, task: str) -> Iterator[list[dict[str, str]]]:
             "rates": words(float(schedule(n)) for n in range(epochs * len(data))),
             "optimizer": words(f"{name}={settings[name]}" for name in OPTIMIZER),
             "start": start(model),
-            "variables": variables(model),
             "dropout": dropout(model),
             "inputs": words(itertools.chain(*map(moments, inputs))),
             "loss": loss(model),
         }
         fill(model)
         part["steps"] = steps(model, (passes[0] + passes[1])[:3])
+        part["variables"] = variables(model)
         fill(model)
         seen.append(part)
         history = keras.callbacks.History()

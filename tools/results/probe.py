@@ -83,9 +83,8 @@ def differences(old: dict[str, str], new: dict[str, str]) -> list[str]:
 def of(name: str, table: dict) -> dict[str, str]:
     """Return what the code behind a result does now, in float32 under any policy.
 
-    Args:
-        name: of the result; a name that is not known is a table of the recipe.
-        table: what the result holds, its settings at least.
+    Takes what the result holds, its settings at least. A name that is not known is that
+    of a table of the recipe.
     """
     module = importlib.import_module(PROBES.get(name, "tools.results.recipe"))
     policy = keras.config.dtype_policy()
@@ -99,9 +98,7 @@ def of(name: str, table: dict) -> dict[str, str]:
 def stale(name: str, record: bool = False) -> list[str]:
     """Say what the code behind a result does otherwise than when it was made.
 
-    Args:
-        name: of the result.
-        record: add the parts that it lacks, unless one that it has differs.
+    With `record` the parts that it lacks are added, unless one that it has differs.
     """
     table = environment.results(name)
     old, new = table.get("probe", {}), of(name, table)

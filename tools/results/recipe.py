@@ -53,9 +53,7 @@ class Run:
         for left_over in folder.glob(".*.partial.*"):  # of a process that was killed
             left_over.unlink()
 
-    def stage(
-        self, name: str, start: Callable[[], keras.Model], epochs: int
-    ) -> keras.Model:
+    def stage(self, name: str, start: Callable, epochs: int) -> keras.Model:
         """Return the model of a stage, trained from `start()` unless that is done."""
         path, arguments = self.folder / f"{name}.keras", self.arguments
         checkpoints = self.folder / f"{name}_checkpoints"

@@ -112,22 +112,17 @@ def check(browser, home: str, page: str, script: str) -> list[str]:
     found = {}
     for size, scheme in itertools.product(SIZES, ("light", "dark")):
         width, height = SIZES[size]
-        tab = browser.new_page(
-            viewport={"width": width, "height": height},
-            is_mobile=size == "phone",
-            color_scheme=scheme,
-        )
+        view, mobile = {"width": width, "height": height}, size == "phone"
+        tab = browser.new_page(viewport=view, is_mobile=mobile, color_scheme=scheme)
         heard = {"console": [], "pageerror": [], "request": []}
         for event, kept in heard.items():
             tab.on(event, lambda one, kept=kept: kept.append(one))
         tab.goto(home + page)
         tall = min(tab.evaluate(READY), TALLEST)
         stem = page.split(".")[0].replace("/", "-")
-        tab.screenshot(
-            path=SHOTS / f"{stem}-{size}-{scheme}.png",
-            full_page=True,
-            clip={"x": 0, "y": 0, "width": width, "height": tall},
-        )
+        shot = SHOTS / f"{stem}-{size}-{scheme}.png"
+        clip = {"x": 0, "y": 0, "width": width, "height": tall}
+        tab.screenshot(path=shot, full_page=True, clip=clip)
         faults = tab.evaluate(FAULTS, width)
         tab.evaluate(script)
         faults += tab.evaluate(AXE)
