@@ -40,7 +40,10 @@ def test_setup_cell_says_when_another_utils_is_in_the_way(tmp_path):
     setup = build.tagged(build.compose(STEMS[0]), "setup").source
     (tmp_path / "utils").mkdir()  # a folder without __init__.py imports as well
     begin = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import utils\n"
-    for before, sentence in (("", ""), (begin, "another `utils` is loaded: restart")):
+    for before, sentence in (
+        ("", ""),
+        (begin, "another utils is loaded: restart"),
+    ):
         done = subprocess.run(
             [sys.executable, "-c", before + setup + "\nimport utils.batching"],
             cwd=ROOT / "notebooks",

@@ -35,19 +35,18 @@ COLAB = "https://colab.research.google.com"
 KEY = "learn_fcn"  # our corner of the notebook's metadata
 
 SETUP = """\
-# Setup, the same in every notebook: find the repository (on Colab, fetch it once).
-import os, pathlib, subprocess, sys, time
+import os, pathlib, subprocess, sys, time  # the setup, the same in every notebook
 STARTED = time.perf_counter()
 os.environ |= {{"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}}
-clone = pathlib.Path.cwd() / "{name}"
+clone = pathlib.Path.cwd() / "{name}"  # where Colab gets it, once
 root = next((f for f in [clone, *clone.parents] if (f / "utils/vgg16.py").is_file()), 0)
 if not root and "google.colab" in sys.modules:
     root = clone
     subprocess.run(["git", "clone", "-q", "--depth=1", "{address}", root], check=True)
 assert root, "open this notebook inside a clone of {address}"
-loaded = getattr(sys.modules.get("utils"), "__path__", [str(root / "utils")])
-assert str(root / "utils") in loaded, "another `utils` is loaded: restart the kernel"
-sys.path.insert(0, str(root))"""
+sys.path.insert(0, str(root))
+import utils
+assert hasattr(utils, "silence"), 'another utils is loaded: restart the kernel'"""
 
 FOOTER = """\
 environment.provenance(started=STARTED, data=DATASET, seed=SEED, source="{source}")"""
