@@ -36,6 +36,16 @@ def test_images_come_whole_photos_first_and_the_same_twice():
     np.testing.assert_array_equal(images, again)
 
 
+def test_too_few_photos_of_a_species_for_the_folds_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(pet_records, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(environment, "prepare", lambda seed: "")
+    folder = official_folder.make(tmp_path / "pets", trainval=3, test=1)
+    words = ["cross_validate", "--dataset", str(folder), "--folds", "2"]
+    monkeypatch.setattr(cross_validate.sys, "argv", words)
+    with pytest.raises(SystemExit, match="has 1 photos of a species, too few for 2"):
+        cross_validate.main()
+
+
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     path = tmp_path / "new" / "file"
     with environment.replacing(path) as temporary:
