@@ -42,9 +42,10 @@ def another_format(path, random):
     size = [(50, 40), (40, 50), (1, 1)][random.integers(3)]
     image = Image.new("RGB", size, tuple(random.integers(1, 4, 3)))
     image = image.convert(["RGB", "L", "P"][random.integers(3)])
-    image.save(path, FORMS[random.integers(len(FORMS))])
-    if random.random() < 0.5:
-        bytes_of_a_file(path, random)
+    with contextlib.suppress(OSError):  # a JPEG has no palette
+        image.save(path, FORMS[random.integers(len(FORMS))])
+        if random.random() < 0.5:
+            bytes_of_a_file(path, random)
 
 
 def no_file(path, random):
@@ -69,7 +70,7 @@ LINES += ["cat_2 1 1 " + "9" * 5000, "a\0b 1 1 1", "y" * 300 + " 1 1 1", "é 1 1
 
 
 def a_line(path, random):
-    lines = path.read_text().splitlines()
+    lines = path.read_text("utf-8", "replace").splitlines()
     lines.insert(random.integers(len(lines) + 1), LINES[random.integers(len(LINES))])
     if random.random() < 0.5:
         del lines[random.integers(len(lines))]
@@ -106,7 +107,7 @@ def mutate(folder, random) -> str:
 
 @contextlib.contextmanager
 def in_time():
-    faulthandler.dump_traceback_later(SECONDS, exit=True)
+    faulthandler.dump_traceback_later(SECONDS, exit=True, file=sys.__stderr__)
     try:
         yield
     finally:
@@ -155,7 +156,7 @@ def test_a_mutated_folder_is_read_or_refused(tmp_path, rounds):
             endings.append(ended(load))
         except Exception as error:
             raise AssertionError(what) from error
-        left = [path.name for path in data_dir.rglob("*")]
+        left = [path.name for path in data_dir.rglob("*") if path.is_file()]
         assert not any("incomplete" in name for name in left), what
         assert endings[-1] == "result" or not left or "split" in endings[-1], what
         for path in folder.glob("images/*"):
