@@ -3,6 +3,8 @@
 import argparse
 import itertools
 import json
+import os
+import subprocess
 import sys
 import zipfile
 
@@ -12,6 +14,7 @@ import official_folder
 import pytest
 import sklearn.metrics
 import tensorflow as tf
+from conftest import ROOT
 from PIL import Image
 
 from tools import evaluate, reproduce
@@ -259,6 +262,21 @@ def test_results_of_another_kind_are_kept(model, tmp_path, monkeypatch, capsys):
     assert stopped.value.code == 2
     assert "table.json holds something else" in capsys.readouterr().err
     assert table.read_text() == '{"seeds": {}}'
+
+
+@pytest.mark.slow
+def test_nothing_but_the_sentence_is_on_stderr(model, tmp_path):
+    words = ["--model", model, "--dataset", tmp_path / os.fsdecode(b"caf\xe9")]
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.evaluate", *words],
+        cwd=ROOT,
+        env={k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: unknown data set")
 
 
 def test_data_that_is_not_there(model, tmp_path, monkeypatch, capsys):
