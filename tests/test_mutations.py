@@ -22,7 +22,7 @@ SECONDS = 120  # in which one of them ends
 
 def spoil(content: bytes, random) -> bytes:
     """Change bytes, most of them near the beginning; cut off, double, put in."""
-    changed = bytearray(content)
+    changed = bytearray(content or b"?")
     reach = len(changed) if random.random() < 0.5 else min(len(changed), 200)
     for _ in range(random.integers(0, 9)):
         changed[random.integers(reach)] = random.integers(256)
@@ -96,7 +96,8 @@ def mutate(folder, random) -> str:
     for _ in range(random.integers(1, 3)):
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         path = files[random.integers(len(files))]
-        if random.random() < 0.4 and (lists := list(folder.glob("*/*.txt"))):
+        lists = [path for path in files if path.suffix == ".txt"]
+        if lists and random.random() < 0.4:
             path = lists[random.integers(len(lists))]
         change = OF_LISTS if path.suffix == ".txt" else OF_PICTURES
         change = change[random.integers(len(change))]
@@ -118,7 +119,7 @@ def is_sentence(error: BaseException) -> bool:
     """Whether an error is one of Python's own, in words of ours."""
     said = str(error)
     ours = type(error).__module__ == "builtins" and not said.startswith("[Errno")
-    return ours and "\n" not in said and " " in said and len(said) < 6000
+    return ours and "\n" not in said and " " in said and len(said) < 3000
 
 
 def ended(call) -> str:

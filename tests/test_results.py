@@ -94,6 +94,13 @@ def test_every_committed_result_says_how_it_was_made(path):
     assert "/work" not in path.read_text() and "/home" not in path.read_text()
 
 
+def test_make_held_less_than_four_gigabytes_in_a_process():
+    memory = environment.results("fresh_clone").get("peak_memory_gb")
+    if memory is None:
+        pytest.skip("tools.try_fresh has not been run since it takes memory")
+    assert max(memory.values()) < 4
+
+
 def test_cat_against_dog_on_real_photographs_is_at_least_95_percent():
     record = environment.results("cat_or_dog")
     assert record["folds"] == 5 and record["photos"] == 300

@@ -201,8 +201,7 @@ def check_levels(images: np.ndarray) -> None:
     """Refuse images, of any shape, scaled to 0..1: a ValueError names the cure."""
     if images.size and 0 < images.max() <= 1:
         raise ValueError(
-            "The images lie within 0..1, but the networks here take 0..255; multiply "
-            "them by 255."
+            "Images lie within 0..1, but networks take 0..255; multiply them by 255."
         )
 
 

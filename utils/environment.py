@@ -203,9 +203,7 @@ def command() -> str:
 def precision_policy() -> str:
     """Choose Keras's dtype policy by what the first GPU has units for.
 
-    Returns:
-        `mixed_bfloat16` from compute capability 8.0, `mixed_float16` from 7.0, else
-        `float32`.
+    `mixed_bfloat16` from capability 8.0, `mixed_float16` from 7.0, else `float32`.
     """
     found = gpus()
     capability = found[0][1] if found else (0, 0)

@@ -105,9 +105,8 @@ def _mean(values, chosen):
 def bootstrap(confusions: np.ndarray, draws: int = 2000, seed: int = 0) -> np.ndarray:
     """Draw as many photos again and again, with replacement, and sum their matrices.
 
-    How a figure scatters over the draws says how far it hangs on the photos that
-    happened to be chosen. With one seed two networks get the same draws, so the
-    difference of their figures can be judged photo by photo.
+    How a score scatters over the draws says how far it hangs on the photos chosen. With
+    one seed two networks get the same draws, so they can be compared photo by photo.
 
     Args:
         confusions: (N, C, C), a confusion matrix for each photo.

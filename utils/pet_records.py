@@ -36,12 +36,10 @@ def in_validation(file_name: str) -> bool:
 def resize(
     image: tf.Tensor, mask: tf.Tensor, image_size: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Bring one photo and its mask to a square, whatever their shape.
+    """Bring a photo (H, W, 3) and its mask (H, W), both uint8, to squares (S, S).
 
     The photo bilinearly, averaging where it shrinks; the mask by nearest neighbour,
     because the mean of two ids is the id of something else.
-
-    From (H, W, 3) and (H, W), both uint8, to squares of `image_size` pixels a side.
     """
     size = (image_size, image_size)
     image = tf.image.resize(image, size, "bilinear", antialias=True)
@@ -89,10 +87,7 @@ def prepared_path(dataset, data_dir, on_error: str, split: str | None = None) ->
         The folder with the prepared records.
 
     Raises:
-        ValueError: an unknown data set, or a bad file in a folder.
-        FileNotFoundError: a folder lacks a file it should have.
-        ConnectionError: the download cannot be reached.
-        OSError: the disk is full, or cannot be written.
+        ValueError, FileNotFoundError, ConnectionError, OSError: as for `pets.load`.
     """
     data_dir = pathlib.Path(CACHE / "tfds" if data_dir is None else data_dir)
     if dataset == "oxford_iiit_pet":

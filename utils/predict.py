@@ -279,8 +279,7 @@ def main() -> int:
     try:
         return _run(_parsed(), stopped)
     except KeyboardInterrupt:
-        words = "stopped; what is written is whole, the rest is missing."
-        print(words, file=sys.stderr)
+        print("stopped; what is written is whole, the rest missing.", file=sys.stderr)
         return 130
     finally:
         signal.signal(signal.SIGINT, before)

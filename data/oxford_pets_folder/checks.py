@@ -89,7 +89,7 @@ def parse(line: str, where: str) -> Entry:
         int(columns[3])
     except (IndexError, ValueError):
         raise ValueError(
-            f"{where}: {line!r} is not 'name breed species number', for example "
+            f"{where}: {line[:99]!r} is not 'name breed species number', for example "
             "'Abyssinian_100 1 1 1': correct or remove the line."
         ) from None
     if not 1 <= label <= len(BREEDS):
