@@ -266,7 +266,7 @@ def test_results_of_another_kind_are_kept(model, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 def test_nothing_but_the_sentence_is_on_stderr(model, tmp_path):
-    words = ["--model", model, "--dataset", tmp_path / os.fsdecode(b"caf\xe9")]
+    words = ["--model", model, "--dataset", tmp_path / os.fsdecode(b"gr\xfcn")]
     done = subprocess.run(
         [sys.executable, "-m", "tools.evaluate", *words],
         cwd=ROOT,

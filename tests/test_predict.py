@@ -500,7 +500,7 @@ def test_links_that_lead_nowhere_and_names_too_long_are_refused(tmp_path, run):
 def test_names_that_the_terminal_cannot_show_are_counted(tmp_path, network):
     (tmp_path / "in").mkdir()
     saved(tmp_path / "in" / "gr\xfcn.png")
-    (tmp_path / "in" / os.fsdecode(b"caf\xe9.txt")).touch()
+    (tmp_path / "in" / os.fsdecode(b"gr\xfcn.txt")).touch()
     ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     for settings in (ascii_alone, {"PYTHONIOENCODING": "utf-8:strict"}):
         out = tmp_path / f"out {len(settings)}"
@@ -509,7 +509,7 @@ def test_names_that_the_terminal_cannot_show_are_counted(tmp_path, network):
         process = start(*words, **options, errors="replace")
         printed, told = process.communicate()
         assert (process.returncode, told) == (0, "")
-        assert printed.startswith("1 written, 0 refused, 1 passed over (caf")
+        assert printed.startswith("1 written, 0 refused, 1 passed over (gr")
 
 
 def test_a_photo_longer_than_a_jpeg_is_refused_or_made_smaller(tmp_path, run):
