@@ -78,7 +78,7 @@ def peak_memory() -> float:
     if environment.on_gpu():
         return _peak_of_gpu() / 1e9
     status = pathlib.Path("/proc/self/status")
-    held = status.is_file() and re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+    held = status.is_file() and re.search(rb"VmHWM:\s+(\d+) kB", status.read_bytes())
     if held:  # Linux, where getrusage begins with the parent's peak
         return int(held[1]) * 1024 / 1e9
     try:

@@ -191,6 +191,15 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(photos, tmp_path):
 
 
 @pytest.mark.slow
+def test_checkpoints_lie_wherever_a_folder_may(photos, tmp_path):
+    folder = tmp_path / "[1] a**b? {x}" / "run"
+    for epochs in (1, 2):
+        options = {"epochs": epochs, "checkpoints": folder, "verbose": 0}
+        told = training.fit(network(), photos, **options)
+        assert len(told["loss"]) == epochs == len(list(folder.iterdir()))
+
+
+@pytest.mark.slow
 def test_fit_stops_at_nan(photos):
     model = network()
     bias = model.get_layer("score_fc7").bias

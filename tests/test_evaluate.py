@@ -3,6 +3,8 @@
 import argparse
 import itertools
 import json
+import os
+import subprocess
 import sys
 import zipfile
 
@@ -12,6 +14,8 @@ import official_folder
 import pytest
 import sklearn.metrics
 import tensorflow as tf
+from conftest import ROOT
+from PIL import Image
 
 from tools import evaluate, reproduce
 from utils import environment, fcn, networks, pets, predict
@@ -260,10 +264,54 @@ def test_results_of_another_kind_are_kept(model, tmp_path, monkeypatch, capsys):
     assert table.read_text() == '{"seeds": {}}'
 
 
+@pytest.mark.slow
+def test_nothing_but_the_sentence_is_on_stderr(model, tmp_path):
+    words = ["--model", model, "--dataset", tmp_path / os.fsdecode(b"gr\xfcn")]
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.evaluate", *words],
+        cwd=ROOT,
+        env={k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: unknown data set")
+
+
 def test_data_that_is_not_there(model, tmp_path, monkeypatch, capsys):
     words = ("--model", model, "--dataset", tmp_path / "nowhere")
     assert run(monkeypatch, tmp_path, *words) == 2
     assert "unknown data set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_test_list_of_one_or_two_photos_is_enough(
+    model, tmp_path, monkeypatch, capsys, count
+):
+    folder = official_folder.make(tmp_path / "pets", test=count)
+    monkeypatch.setattr(pets.records, "CACHE", tmp_path / "cache")
+    (folder / "annotations" / "trainval.txt").unlink()
+    assert run(monkeypatch, tmp_path, "--model", model, "--dataset", folder) == 0
+    assert f"{count} photos" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of means of nothing
+def test_scores_that_are_not_defined_are_written_as_such(model, tmp_path, monkeypatch):
+    """Of photos that are border from side to side, all is void to this task."""
+    folder = official_folder.make(tmp_path / "pets", test=2)
+    for path in (folder / "annotations" / "trimaps").iterdir():
+        Image.fromarray(np.full((40, 50), 3, np.uint8)).save(path)
+    monkeypatch.setattr(pets.records, "CACHE", tmp_path / "cache")
+    known = predict.load_network(model)
+    known = keras.Model(known.input, known.layers[-1].input)
+    known = networks.remember(known, 64, pets.CLASS_NAMES["species"])
+    networks.save_model(known, tmp_path / "species.keras")
+    words = ["--model", tmp_path / "species.keras", "--dataset", folder, "--out", "x"]
+    assert run(monkeypatch, tmp_path, *words, "--task", "species") == 0
+    text = (tmp_path / "results" / "x.json").read_text()
+    row = json.loads(text)["networks"]["species"]
+    assert row["network_size"]["mean_iou"] is None
 
 
 @pytest.mark.parametrize("task", TABLES)

@@ -151,7 +151,8 @@ def test_the_tool_from_file_to_table(network, monkeypatch, tmp_path):
         "write_results",
         lambda name, figures: written.update(figures) or tmp_path / name,
     )
-    words = ["--model", tmp_path / "m.keras", "--out", tmp_path / "out", "--photos", 3]
+    out = tmp_path / "[1] a*b?"  # patterns, to some
+    words = ["--model", tmp_path / "m.keras", "--out", out, "--photos", 3]
     use(monkeypatch, *words, "--dataset", "synthetic_pets", "--formats", "savedmodel")
     assert export.main() == 0
     assert list(written["forms"]) == ["keras", "savedmodel"]
@@ -168,6 +169,30 @@ def test_the_tool_from_file_to_table(network, monkeypatch, tmp_path):
         "float32"
     ]
     assert written["data"] == "3 test photos of synthetic_pets"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("photos", "test"), [(1, 2), (2, 1), pytest.param(2, 2, marks=pytest.mark.long)]
+)
+def test_one_or_two_photos_are_enough(monkeypatch, tmp_path, photos, test):
+    image = keras.Input((None, None, 3))
+    model = keras.Model(image, keras.layers.Conv2D(3, 1)(image))
+    networks.save_model(networks.remember(model, 32, NAMES), tmp_path / "m.keras")
+    written = {}
+    monkeypatch.setattr(pets.records, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(
+        environment,
+        "write_results",
+        lambda name, figures: written.update(figures) or tmp_path,
+    )
+    folder = official_folder.make(tmp_path / "pets", test=test)
+    (folder / "annotations" / "trainval.txt").unlink()  # this form needs no more
+    words = ["--model", tmp_path / "m.keras", "--out", tmp_path / "out"]
+    words += ["--dataset", folder, "--photos", photos, "--formats", "savedmodel"]
+    use(monkeypatch, *words)
+    assert export.main() == 0
+    assert written["data"] == f"{min(photos, test)} test photos of pets"
 
 
 def test_photos_come_from_all_over_a_split(tmp_path, monkeypatch):

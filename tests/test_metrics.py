@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import sklearn.metrics
+import tensorflow as tf
 
 from tools import evaluate
 from utils import environment, metrics
@@ -138,6 +139,37 @@ def test_refuses_shapes_that_do_not_fit():
         metric.update_state(mask, np.zeros((1, 4, 4, 5)))
     with pytest.raises(ValueError, match="do not fit masks"):
         metric.update_state(mask, np.zeros((4, 4)))
+
+
+@pytest.mark.parametrize(
+    ("mask", "guess"), [(3, 0), (-1, 0), (0, 3), (0, -1), (0, 255)]
+)
+def test_an_id_that_is_no_class_is_refused(mask, guess):
+    masks, guesses = np.zeros((1, 4, 4), int), np.zeros((1, 4, 4), int)
+    masks[0, 1, 2], guesses[0, 1, 2] = mask, guess
+    wrong = mask or guess
+    for call in (
+        lambda: metrics.confusion_matrix(masks, guesses, 3),
+        lambda: metrics.SegmentationMetrics(3).update_state(masks, guesses),
+    ):
+        with pytest.raises(
+            ValueError, match=f"holds the id {wrong}, but the"
+        ) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+    masks[0, 1, 2] = 255  # under void, nobody looks
+    assert metrics.confusion_matrix(masks, guesses, 3)[0, 0] == 15
+
+
+def test_compiled_code_counts_without_looking_at_the_ids():
+    mask, prediction = random_masks(2)
+    count = tf.function(lambda *ids: metrics.confusion_matrix(*ids, 5))
+    expected = metrics.confusion_matrix(mask, prediction, 5)
+    np.testing.assert_array_equal(count(mask, prediction), expected)
+    shapeless = tf.TensorSpec([None], tf.int32)
+    count = count.get_concrete_function(shapeless, shapeless)
+    found = count(tf.constant(mask.ravel()), tf.constant(prediction.ravel()))
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_configuration_survives():

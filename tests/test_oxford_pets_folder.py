@@ -323,12 +323,16 @@ BAD_PHOTOS = {
 }
 
 
+def split_of(case):
+    return "test" if case == "empty split" else "train"
+
+
 @pytest.mark.parametrize("case", BAD_FOLDERS | BAD_PHOTOS)
 def test_bad_input_stops_with_a_sentence(folder, prepare, tmp_path, case):
     change, kind, message = (BAD_FOLDERS | BAD_PHOTOS)[case]
     change(folder)
     with pytest.raises(kind, match=message) as caught:
-        prepare(folder)
+        prepare(folder, split=split_of(case))
     assert "\n" not in str(caught.value)
     assert_nothing_half_written(tmp_path)
 
@@ -355,7 +359,125 @@ def test_a_bad_folder_is_refused_even_when_photos_may_be_skipped(folder, prepare
     change, kind, message = BAD_FOLDERS[case]
     change(folder)
     with pytest.raises(kind, match=message):
-        prepare(folder, on_error="skip")
+        prepare(folder, on_error="skip", split=split_of(case))
+
+
+@pytest.mark.parametrize(("split", "count"), [("train", 4), ("test", 2)])
+def test_one_list_is_enough_for_its_split(folder, prepare, split, count):
+    lists = [folder / "annotations" / name for name in ("trainval.txt", "test.txt")]
+    asked, other = lists if split == "train" else lists[::-1]
+    content = other.read_bytes()
+    for change in (other.unlink, lambda: other.write_bytes(b"# nothing\n")):
+        change()
+        for wanted in (split, None):
+            assert len(examples(prepare(folder, split=wanted), split)) == count
+    # The same bytes in the other list are another folder.
+    asked.rename(other)
+    with pytest.raises(FileNotFoundError, match=f"{asked.name} is missing"):
+        prepare(folder, split=split)
+    asked.write_bytes(content)
+    assert len(examples(prepare(folder, split=split), split)) == 6 - count
+
+
+def test_a_folder_without_any_list_is_refused(folder, prepare):
+    for path in folder.glob("annotations/*.txt"):
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"trainval\.txt is missing"):
+        prepare(folder)
+
+
+@pytest.mark.parametrize("target", ["nowhere", "itself.jpg"])
+def test_a_link_that_leads_nowhere_counts_only_where_it_is_listed(
+    folder, prepare, target
+):
+    (folder / "images" / "itself.jpg").symlink_to(target)
+    assert len(examples(prepare(folder))) == 4
+    (folder / PHOTO).unlink()
+    (folder / PHOTO).symlink_to(target)
+    with pytest.raises(FileNotFoundError, match=r"line 1: the photo .* is missing"):
+        prepare(folder)
+    assert len(examples(prepare(folder, on_error="skip"))) == 3
+
+
+def test_a_photo_that_may_not_be_read_is_named(folder, prepare, monkeypatch):
+    def denied(path):
+        if path.name == "dog_1.jpg":
+            raise PermissionError(13, "Permission denied")
+        return read_bytes(path)
+
+    read_bytes = checks.pathlib.Path.read_bytes
+    monkeypatch.setattr(checks.pathlib.Path, "read_bytes", denied)
+    with pytest.raises(ValueError, match=r"line 1: .*dog_1.jpg cannot be read \(Perm"):
+        prepare(folder)
+
+
+def test_a_breed_has_one_species(folder, prepare):
+    """Whichever line comes first, and in whichever list."""
+    text = (folder / TRAINVAL).read_text()
+    changed = text.replace("dog_1 2 2", "dog_1 2 1")
+    (folder / TRAINVAL).write_text(changed)
+    sentence = r"trainval.txt, line 1: 'dog_1' has breed 2 and species 1, but the other"
+    with pytest.raises(ValueError, match=sentence):
+        prepare(folder)
+    builder = prepare(folder, on_error="skip")
+    assert set(examples(builder)) == {"cat_2.jpg", "dog_3.jpg", "cat_4.jpg"}
+    for breeds in ("1 2", "37 2"):  # any number, if all say the same
+        (folder / TRAINVAL).write_text(text.replace(" 2 2 ", f" {breeds} "))
+        if breeds == "1 2":
+            with pytest.raises(ValueError, match="has breed 1 and species 2"):
+                prepare(folder, split="train")
+        else:
+            assert len(examples(prepare(folder))) == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes there")
+@pytest.mark.parametrize("named", ["folder", "data_dir"])
+def test_a_folder_whose_name_is_not_utf_8_is_a_sentence(folder, tmp_path, named):
+    odd = tmp_path / os.fsdecode(b"gr\xfcn")
+    folder.rename(odd) if named == "folder" else None
+    paths = (odd, tmp_path / "cache") if named == "folder" else (folder, odd)
+    with pytest.raises(ValueError, match=r"gr\\xfcn is not named in UTF-8: rename"):
+        prepared(paths[0], data_dir=paths[1])
+
+
+@pytest.mark.parametrize("name", ["[1] a*b?", "{x}", "a b", "é"])
+def test_paths_that_look_like_patterns_are_paths(folder, tmp_path, name):
+    home = tmp_path / name
+    home.mkdir()
+    folder = folder.rename(home / "pets")
+    for _ in range(2):
+        builder = prepared(folder, data_dir=home / "cache")
+        assert len(examples(builder)) == 4
+    assert not list(home.rglob("incomplete*"))
+    with pytest.raises(ValueError, match=r"\*\* in its name: give another data_dir"):
+        prepared(folder, data_dir=home / "a**b")
+
+
+@pytest.mark.parametrize("kind", ["a file in the way", "read-only"])
+@pytest.mark.parametrize("source", ["folder", "archives"])
+def test_where_nothing_can_be_written_the_cure_is_named(
+    folder, tmp_path, monkeypatch, source, kind
+):
+    if source == "archives":
+        official_folder.pack(folder, tmp_path / "packed")
+        folder = tmp_path / "packed"
+    data_dir = tmp_path / "cache"
+    assert len(examples(prepared(folder, data_dir=data_dir))) == 4
+    if kind == "a file in the way":
+        data_dir = tmp_path / "file" / "cache"
+        data_dir.parent.touch()
+    else:  # whoever runs this may be root, who writes everywhere
+
+        def refused(path, *_, **__):
+            raise OSError(errno.EROFS, "Read-only file system", os.fspath(path))
+
+        for name in ("mkdir", "makedirs"):
+            monkeypatch.setattr(os, name, refused)
+        # What is prepared already needs no writing.
+        assert len(examples(prepared(folder, data_dir=data_dir))) == 4
+        data_dir = tmp_path / "another"
+    with pytest.raises(OSError, match=r"cannot be kept in .*: give another data_dir"):
+        prepared(folder, data_dir=data_dir)
 
 
 def test_a_photo_listed_twice_is_refused(folder, prepare, tmp_path):

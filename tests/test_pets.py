@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import http.client
 import http.server
 import subprocess
 import sys
@@ -177,6 +178,26 @@ def test_a_split_without_photos_says_so(data_dir, tmp_path):
     assert not pets.records.in_validation("dog_1.jpg")
     with pytest.raises(ValueError, match="the split 'validation' has no photos"):
         pets.load(few, "validation", data_dir=data_dir)
+
+
+@pytest.mark.parametrize("split", ["trainval", "test"])
+def test_the_split_asked_for_is_enough(tmp_path, split):
+    few = official_folder.make(tmp_path / "few", 3, 2)
+    other = {"trainval": "test", "test": "trainval"}[split]
+    (few / "annotations" / f"{other}.txt").unlink()
+    options = {"data_dir": tmp_path / "cache"}
+    ((images, _),) = pets.load(few, split, image_size=8, **options)
+    assert len(images) == len(list(pets.load_examples(few, split, **options)))
+    with pytest.raises(FileNotFoundError, match=rf"{other}\.txt is missing"):
+        pets.load(few, other, **options)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_the_smallest_photos_are_augmented(folder, data_dir, size):
+    options = OPTIONS | {"image_size": size}
+    for images, masks in pets.load(folder, "trainval", data_dir=data_dir, **options):
+        assert images.shape[1:] == (size, size, 3) and np.isfinite(images).all()
+        assert set(np.unique(masks)) <= {0, 1, 2, pets.VOID}
 
 
 # Classification
@@ -404,8 +425,25 @@ def test_tfds_own_builder_downloads_checks_and_reads(
 def test_tfds_refuses_archives_with_another_checksum(mirror, tmp_path):
     for info in mirror.values():
         info.checksum = "0" * 64
-    with pytest.raises(NonMatchingChecksumError):
+    with pytest.raises(
+        ConnectionError, match=r"images\.tar\.gz cannot be had"
+    ) as caught:
         pets.load("oxford_iiit_pet", "train", data_dir=tmp_path / "tfds")
+    assert isinstance(caught.value.__cause__, NonMatchingChecksumError)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [http.client.BadStatusLine("?"), ValueError("unknown url type"), OSError(5)],
+)
+def test_whatever_ends_a_download_is_one_sentence(tmp_path, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(pet_records.urllib.request, "urlopen", fail)
+    with pytest.raises(ConnectionError, match=r'cannot be had .* "synthetic_pets"'):
+        pets.load("oxford_iiit_pet", "train", data_dir=tmp_path)
 
 
 # Real photographs

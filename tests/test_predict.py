@@ -303,6 +303,14 @@ def test_logits_come_back_to_where_they_belong():
     np.testing.assert_allclose(logits[inside], image[inside], atol=1)
 
 
+def test_a_photo_scaled_to_one_is_refused():
+    photo = picture() / np.float32(255)
+    with pytest.raises(ValueError, match=r"within 0\.\.1, .* multiply them by 255\."):
+        predict.predict(identity(32), photo)
+    for black in (0 * photo, np.uint8(photo > 0.5)):  # as dark as a sound one may be
+        assert predict.predict(identity(32), black).shape == (40, 60, 3)
+
+
 def test_logits_of_another_size_are_those_of_the_photo_shrunk():
     image = picture(80, 120)
     logits = predict.predict(identity(32), image, size=(40, 60))
@@ -475,6 +483,43 @@ def test_a_folder_ends_with_a_line_of_counts(tmp_path, run):
     )
     run(good, "--force")
     assert run.printed == ""
+
+
+def test_links_that_lead_nowhere_and_names_too_long_are_refused(tmp_path, run):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "loop.jpg").symlink_to("loop.jpg")
+    (tmp_path / "in" / "none.jpg").symlink_to("nowhere")
+    saved(tmp_path / "in" / "good.png")
+    status, told = run(tmp_path / "in", "x" * 300 + ".jpg")
+    assert status == 1 and told.count("refused: ") == told.count("\n") == 3
+    assert run.printed == "1 written, 3 refused, 0 passed over\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes there")
+@pytest.mark.slow
+def test_names_that_the_terminal_cannot_show_are_counted(tmp_path, network):
+    (tmp_path / "in").mkdir()
+    saved(tmp_path / "in" / "gr\xfcn.png")
+    (tmp_path / "in" / os.fsdecode(b"gr\xfcn.txt")).touch()
+    ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for settings in (ascii_alone, {"PYTHONIOENCODING": "utf-8:strict"}):
+        out = tmp_path / f"out {len(settings)}"
+        words = [tmp_path / "in", "--model", network, "--out", out]
+        options = {"env": os.environ | settings, "stdout": subprocess.PIPE}
+        process = start(*words, **options, errors="replace")
+        printed, told = process.communicate()
+        assert (process.returncode, told) == (0, "")
+        assert printed.startswith("1 written, 0 refused, 1 passed over (gr")
+
+
+def test_a_photo_longer_than_a_jpeg_is_refused_or_made_smaller(tmp_path, run):
+    path = saved(tmp_path / "x.png", np.zeros((1, 70_000, 3), np.uint8))
+    status, told = run(path)
+    assert status == 1 and re.fullmatch(
+        r"refused: .* over 65500 .*--max-side\.\n", told
+    )
+    assert list((tmp_path / "out").iterdir()) == []
+    assert run(path, "--max-side", 9000) == (0, "")
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,17 @@
 
 import os
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
 from functools import cache
 
 import nbformat
+import official_folder
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, THIN
 
 from tools.pages import check
 
@@ -137,3 +140,34 @@ def test_conda_installs_what_pip_does_on_the_same_pythons():
         "project"
     ]
     assert python == f"python{project['requires-python']}"
+
+
+IN_A_CLONE = f"""
+from utils import environment, fcn, networks, pets, training, vgg16
+vgg16.BLOCKS = {THIN}
+photos = pets.load("../pets", "trainval", image_size=32)
+model = fcn.build("32s", 3, fc_units=4, fc_kernel=1, weights=None)
+for epochs in (1, 2):
+    told = training.fit(model, photos, epochs=epochs, checkpoints="run", verbose=0)
+assert len(told["loss"]) == 2
+model = networks.remember(model, 32, pets.CLASS_NAMES["trimap"])
+networks.save_model(model, environment.cached_network("m").with_suffix(".keras"))
+"""
+
+
+@pytest.mark.slow
+def test_a_clone_may_lie_in_a_folder_named_like_a_pattern(tmp_path):
+    clone = tmp_path / "[1] a*b? {x}" / "learn-fcn"
+    for folder in ("utils", "data"):
+        ours = shutil.ignore_patterns("__pycache__", "cache", "networks")
+        shutil.copytree(ROOT / folder, clone / folder, ignore=ours)
+    official_folder.make(clone.parent / "pets")
+    options = {"cwd": clone, "capture_output": True, "text": True}
+    done = subprocess.run([sys.executable, "-c", IN_A_CLONE], **options)
+    assert done.returncode == 0, done.stderr
+    (model,) = (clone / "data" / "cache" / "models").iterdir()
+    words = ["../pets/images", "--model", model, "--out", "out"]
+    done = subprocess.run([sys.executable, "-m", "utils.predict", *words], **options)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "16 written, 0 refused, 0 passed over\n"
+    assert (clone / "data" / "cache" / "tfds").is_dir()

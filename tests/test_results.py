@@ -54,6 +54,16 @@ def test_images_come_whole_photos_first_and_the_same_twice():
     np.testing.assert_array_equal(images, again)
 
 
+def test_too_few_photos_of_a_species_for_the_folds_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(pet_records, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(environment, "prepare", lambda seed: "")
+    folder = official_folder.make(tmp_path / "pets", trainval=3, test=1)
+    words = ["cross_validate", "--dataset", str(folder), "--folds", "2"]
+    monkeypatch.setattr(cross_validate.sys, "argv", words)
+    with pytest.raises(SystemExit, match="has 1 photos of a species, too few for 2"):
+        cross_validate.main()
+
+
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     path = tmp_path / "new" / "file"
     with environment.replacing(path) as temporary:
@@ -100,6 +110,13 @@ def test_every_committed_result_says_how_it_was_made(path):
     assert {"command", "device", "versions"} <= set(read)
     assert read["command"].startswith("python -m ")
     assert "/work" not in path.read_text() and "/home" not in path.read_text()
+
+
+def test_make_held_less_than_four_gigabytes_in_a_process():
+    memory = environment.results("fresh_clone").get("peak_memory_gb")
+    if memory is None:
+        pytest.skip("tools.try_fresh has not been run since it takes memory")
+    assert max(memory.values()) < 4
 
 
 def test_cat_against_dog_on_real_photographs_is_at_least_95_percent():

@@ -327,6 +327,14 @@ def test_wrong_usage_is_refused(changes, sentence, command, tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_a_folder_named_like_a_pattern_is_a_folder(command, tmp_path, capsys):
+    out = tmp_path / "[1] a**b? {x}"
+    assert here(command(out, epochs=1)) == here(command(out, epochs=1)) == 0
+    assert capsys.readouterr().out.count("epoch 1:") == 1
+    assert networks.load_model(out / "model.keras").output.shape[-1] == 3
+
+
+@pytest.mark.slow
 def test_a_folder_with_another_run_is_refused(alone, command, capsys):
     assert here(command(alone, seed=1)) == 2
     assert "give another --out" in capsys.readouterr().err
@@ -350,8 +358,18 @@ def test_a_loss_that_is_no_number_names_the_files(
     assert not (tmp_path / "run" / "losses.json").exists()
 
 
+@pytest.mark.parametrize("damage", ["[1, 2]", "{", "\xff"])
+def test_a_damaged_record_is_named(command, tmp_path, capsys, damage):
+    (tmp_path / "losses.json").write_text(damage, "latin-1")
+    assert here(command(tmp_path)) == 2
+    assert "losses.json is damaged: remove" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_folder_that_cannot_be_written_is_named(command, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert here(command(tmp_path / "file" / "run")) == 2
+    assert "cannot be made" in capsys.readouterr().err
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "checkpoints").write_text("in the way")
     assert here(command(tmp_path / "run")) == 2

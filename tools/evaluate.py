@@ -182,7 +182,7 @@ def figures(rows: list[dict], known: list[dict]) -> dict:
         "interval": interval(kept["network"]),
         "photo_size": whole["photo"],
         "photo_interval": interval(kept["photo"]),
-        "per_photo_mean_iou": float(per_photo.mean()),
+        "per_photo_mean_iou": float(np.nanmean(per_photo)),
         "floor": {one: whole["floor"][one] for one in ("pixel_accuracy", "mean_iou")},
         "treatments": {
             name: {
@@ -261,6 +261,11 @@ def probe(table: dict) -> dict[str, str]:
         return made.flat(evaluate({"colours": made.colours()}, arguments, 48))
 
 
+def number(value: float | None) -> float:
+    """Return a number that can be formatted, NaN for the null of `as_json`."""
+    return np.nan if value is None else value
+
+
 def table(found: dict) -> str:
     """Return the rows people compare."""
     lines = [
@@ -273,8 +278,9 @@ def table(found: dict) -> str:
         small, (low, high) = row["network_size"], row["interval"]
         void, as_pet = (one["pet_iou"] for one in row["treatments"].values())
         lines.append(
-            f"{name:12}  {small['mean_iou']:8.4f} ({low:.3f} to {high:.3f})  "
-            f"{row['photo_size']['mean_iou']:8.4f}  {small['pixel_accuracy']:8.4f}"
+            f"{name:12}  {number(small['mean_iou']):8.4f} ({low:.3f} to {high:.3f})  "
+            f"{number(row['photo_size']['mean_iou']):8.4f}  "
+            f"{number(small['pixel_accuracy']):8.4f}"
             f"  {void:16.4f}  {as_pet:13.4f}"
         )
     return "\n".join(lines)

@@ -99,7 +99,8 @@ def run(form: str, path: pathlib.Path, images: np.ndarray) -> tuple[dict, np.nda
         words = [sys.executable, "-m", "tools.run_exported", form, path.resolve()]
         words += [given, found]
         root = environment.ROOT
-        done = subprocess.run(words, cwd=root, capture_output=True, text=True)
+        options = {"capture_output": True, "text": True, "errors": "replace"}
+        done = subprocess.run(words, cwd=root, **options)
         if done.returncode:
             raise ValueError(f"{form} does not run: {done.stderr.strip()[-500:]}")
         return json.loads(done.stdout.splitlines()[-1]), np.load(found)
@@ -190,7 +191,6 @@ def compare(arguments: argparse.Namespace) -> list[str]:
         calibration, _ = spread(arguments.dataset, "train", task, size, 100)
         described = f"{len(calibration)} training photos"
 
-    arguments.out.mkdir(parents=True, exist_ok=True)
     files = {"keras": arguments.out / "keras.keras"}
     networks.save_model(model, files["keras"])
     for form in arguments.formats:

@@ -113,7 +113,11 @@ def check_out(parser: argparse.ArgumentParser, name: str, key: str) -> None:
     if not re.fullmatch(r"[A-Za-z0-9][\w-]*", name):
         parser.error(f"--out is {name}: give a plain name, letters and digits.")
     taken = environment.ROOT / "results" / f"{name}.json"
-    if taken.is_file() and key not in json.loads(taken.read_text()):
+    try:
+        good = not taken.is_file() or key in read_json(taken)
+    except ValueError:
+        good = False
+    if not good:
         parser.error(f"--out: {taken.name} holds something else; give another name.")
 
 
@@ -163,7 +167,7 @@ def settings(arguments: argparse.Namespace, name: str) -> dict:
 
 def read_json(path: pathlib.Path) -> dict:
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is damaged; {ANEW}") from error
 

@@ -32,7 +32,8 @@ def keras(path: str) -> Callable:
 def savedmodel(path: str) -> Callable:
     import tensorflow as tf
 
-    served = tf.saved_model.load(path)  # no Keras, none of our code
+    os.chdir(path)  # TensorFlow takes [ ] * ? in the path for a pattern
+    served = tf.saved_model.load(".")  # no Keras, none of our code
     return lambda photo: served.serve(tf.constant(photo))
 
 
@@ -83,7 +84,7 @@ def main() -> None:
     figures = {"milliseconds": dict(zip(names, quartiles, strict=True))}
     # Linux alone tells it exactly: what getrusage says may be the parent's.
     status = pathlib.Path("/proc/self/status")
-    held = status.is_file() and re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
+    held = status.is_file() and re.search(rb"VmHWM:\s+(\d+) kB", status.read_bytes())
     gigabytes = int(held[1]) * 1024 / 1e9 if held else None
     print(json.dumps(figures | {"peak_memory_gb": gigabytes}))
 

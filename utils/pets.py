@@ -113,12 +113,12 @@ def load(
         ValueError: an unknown name, or a bad file in a folder.
         FileNotFoundError: a folder lacks a file it should have.
         ConnectionError: the download cannot be reached.
-        OSError: the disk is full.
+        OSError: the disk is full, or cannot be written.
     """
     table = class_table(task)
     least = {"image_size": (image_size, 1), "batch_size": (batch_size, 1)}
     _check(split, on_error, seed=(seed, 0), **least)
-    path = records.prepared_path(dataset, data_dir, on_error)
+    path = records.prepared_path(dataset, data_dir, on_error, split)
     known = records.split_of(path, split)
     resized = records.fits(known.count, image_size)
     plan = batching.Plan(known.file_names, batch_size, shuffle, augment, seed)
@@ -182,7 +182,7 @@ def load_examples(
     """
     table = class_table(task)
     _check(split, on_error)
-    path = records.prepared_path(dataset, data_dir, on_error)
+    path = records.prepared_path(dataset, data_dir, on_error, split)
 
     def complete(record):
         image, trimap = records.decode(record["image"], record["segmentation_mask"])

@@ -1,5 +1,6 @@
 """The one reader of photographs: whatever shows a picture, upright, RGB, 8 bits."""
 
+import contextlib
 import io
 import os
 import pathlib
@@ -10,6 +11,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+# Of what lies beside the pixels; where warnings are errors it would look like damage.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 Image.init()
 # Named, because Pillow knows sixty formats, and starts other programs for some of them.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
@@ -37,7 +40,7 @@ def list_photos(path: str | os.PathLike) -> list[pathlib.Path]:
         ValueError: when there is no photo in the folder, or it cannot be read.
     """
     path = pathlib.Path(path)
-    if not path.is_dir():
+    if not os.path.isdir(path):
         return [path]
     try:
         inside = sorted(path.iterdir())
@@ -81,8 +84,7 @@ def read(path: str | os.PathLike) -> np.ndarray:
         raise ValueError(
             f"{path} cannot be read ({error.strerror}); see that you may."
         ) from error
-    with file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, of what lies beside the pixels
+    with file:
         return np.asarray(to_upright_rgb(load_picture(file, path), path))
 
 
@@ -155,21 +157,21 @@ def orientation(image: Image.Image) -> int:
         return 1
 
 
-def to_upright_rgb(
-    image: Image.Image, name: object, as_tfds: bool = False
-) -> Image.Image:
+def to_upright_rgb(image, name: object, as_tfds: bool = False) -> Image.Image:
     """Turn a picture as the camera was held, and its pixels into RGB of 8 bits.
 
     Args:
-        image: of `load_picture`.
+        image: the picture that `load_picture` returned.
         name: what messages call it.
         as_tfds: as TFDS reads the official files: what is transparent keeps its
             colour, and of several pictures the first is taken.
     """
     turn = TURNS.get(orientation(image))
     # MPO is what some cameras write: a JPEG, and more pictures of the same behind it.
-    single = as_tfds or image.format == "MPO"
-    if not single and getattr(image, "is_animated", False):
+    moves, single = False, as_tfds or image.format == "MPO"
+    with contextlib.suppress(Exception):  # no such thing, or one too broken to count
+        moves = not single and image.is_animated
+    if moves:
         raise ValueError(
             f"{name} holds several pictures; save the one you mean as a file."
         )

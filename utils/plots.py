@@ -1,8 +1,4 @@
-"""Figures the notebooks share: panels of photos and masks, curves.
-
-Nobody comes here to learn this; it keeps the pages short. Every figure goes through
-`show`, which gives it alternative text and a sensible file format.
-"""
+"""Figures the notebooks share, panels and curves; `show` gives each its alt text."""
 
 import io
 

@@ -8,6 +8,7 @@ share of each class). All lie upright, whichever way the camera was held.
 """
 
 import argparse
+import contextlib
 import itertools
 import os
 import pathlib
@@ -22,7 +23,7 @@ from keras import ops
 from PIL import Image, ImageColor
 from tqdm import tqdm
 
-from utils import environment, networks, photos, plots, silence
+from utils import batching, environment, networks, photos, plots, silence
 
 
 def load_network(path: str | os.PathLike) -> keras.Model:
@@ -75,11 +76,13 @@ def predict(
         Float32 (H, W, C).
 
     Raises:
-        ValueError: for another shape, or when no size is known.
+        ValueError: for another shape, a photo of 0..1, or when no size is known.
     """
     image = np.asarray(image)
     if image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
         raise ValueError(f"The photo has shape {image.shape}; give (H, W, 3).")
+    if image.dtype.kind not in "iu":  # of whole numbers 1 may be a very dark photo
+        batching.check_levels(image)
     if image_size is None:
         known = networks.trained_on(model)
         if known is None:
@@ -102,7 +105,7 @@ def _check_free(path, targets, force: bool, given: set, made_of: dict) -> None:
             "give it another --out."
         )
     for target in targets:
-        if target.resolve() in given:
+        if os.path.realpath(target) in given:
             raise ValueError(
                 f"{path} would overwrite the photo {target}; give another --out."
             )
@@ -116,10 +119,13 @@ def _segment(model: keras.Model, path, targets, max_side: int | None) -> None:
     """Write mask, overlay and shares of a photo, each file whole or not at all."""
     known = networks.trained_on(model)
     names = known.class_names
-    image = photos.read(path)  # (H, W, 3)
+    with silence():  # of libtiff, which grumbles at damaged files
+        image = photos.read(path)  # (H, W, 3)
     height, width = image.shape[:2]
     scale = min(1.0, (max_side or max(height, width)) / max(height, width))
     size = max(1, round(scale * height)), max(1, round(scale * width))  # (h, w)
+    if max(size) > 65_500:  # the most a JPEG can have
+        raise ValueError(f"{path} has a side over 65500 pixels; use --max-side.")
     mask = predict(model, image, size=size).argmax(-1)  # (h, w)
     photo = Image.fromarray(image)
     photo = photo.resize(size[::-1]) if scale < 1 else photo
@@ -161,17 +167,12 @@ def _parsed() -> argparse.Namespace:
         "followed. Exit status: 0 when all photos were written, 1 when some were "
         "refused (the others are written), 2 for wrong usage, 130 when stopped.",
     )
-    parser.add_argument(
-        "photos", nargs="+", type=pathlib.Path, metavar="PHOTO", help="file or folder"
-    )
-    parser.add_argument(
-        "--model", required=True, help=".keras file that knows its size and classes"
-    )
-    parser.add_argument("--out", required=True, type=pathlib.Path, help="folder")
-    parser.add_argument(
-        "--max-side", type=int, help="most pixels a side of what is written"
-    )
-    parser.add_argument("--force", action="store_true", help="overwrite earlier files")
+    option, path = parser.add_argument, pathlib.Path
+    option("photos", nargs="+", type=path, metavar="PHOTO", help="file or folder")
+    option("--model", required=True, help=".keras file that knows size and classes")
+    option("--out", required=True, type=path, help="folder")
+    option("--max-side", type=int, help="most pixels a side of what is written")
+    option("--force", action="store_true", help="overwrite earlier files")
     arguments = parser.parse_args()
     if arguments.max_side is not None and arguments.max_side < 1:
         parser.error("--max-side: give a whole number from 1 up.")
@@ -182,7 +183,7 @@ def _ready(arguments: argparse.Namespace) -> keras.Model:
     """Make the folder, and read the network; raise when either is of no use."""
     folder = arguments.out
     for path in arguments.photos:
-        if path.is_dir() and folder.resolve() == path.resolve():
+        if os.path.isdir(path) and folder.resolve() == path.resolve():
             raise ValueError(
                 f"--out is {path}, the photos' own folder, where the next run would "
                 "take overlays for photos; give another."
@@ -207,15 +208,6 @@ def _ready(arguments: argparse.Namespace) -> keras.Model:
             f"{arguments.model} has {count} classes, more than a picture has colours."
         )
     return model
-
-
-def _passed_over(folder: pathlib.Path, taken: list[pathlib.Path]) -> list[str]:
-    """Name what lies in a folder to be seen, and is not among the photos taken."""
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError:  # no folder, or a refused one
-        return []
-    return [n for n in names if not n.startswith(".") and folder / n not in taken]
 
 
 def _reason(path: pathlib.Path, error: Exception) -> str:
@@ -247,10 +239,12 @@ def _run(arguments: argparse.Namespace, stopped: list) -> int:
         except ValueError as error:
             refusals.append(f"refused: {error}")
             print(refusals[-1], file=sys.stderr)
-        passed_over += _passed_over(path, found)
+        with contextlib.suppress(OSError):  # no folder, or a refused one
+            seen = sorted(n for n in os.listdir(path) if not n.startswith("."))
+            passed_over += [name for name in seen if path / name not in found]
         # Whoever names a file and its folder too means it once.
         taken |= {os.path.abspath(one): one for one in found}
-    given, made_of = {path.resolve() for path in taken.values()}, {}
+    given, made_of = {os.path.realpath(path) for path in taken.values()}, {}
     for path in tqdm(taken.values(), unit="photo", disable=None):  # on a terminal only
         if stopped:
             raise KeyboardInterrupt
@@ -264,7 +258,7 @@ def _run(arguments: argparse.Namespace, stopped: list) -> int:
         except Exception as error:
             refusals.append(f"refused: {_reason(path, error)}")
             tqdm.write(refusals[-1], file=sys.stderr)
-    if any(path.is_dir() for path in arguments.photos):
+    if any(map(os.path.isdir, arguments.photos)):
         listed = ", ".join(passed_over[:5]) + ", ..." * (len(passed_over) > 5)
         print(
             f"{len(made_of)} written, {len(refusals)} refused, {len(passed_over)} "
@@ -285,8 +279,7 @@ def main() -> int:
     try:
         return _run(_parsed(), stopped)
     except KeyboardInterrupt:
-        words = "stopped; what is written is whole, the rest is missing."
-        print(words, file=sys.stderr)
+        print("stopped; what is written is whole, the rest missing.", file=sys.stderr)
         return 130
     finally:
         signal.signal(signal.SIGINT, before)

@@ -122,7 +122,7 @@ def unpacked(folder: pathlib.Path, cache: pathlib.Path) -> pathlib.Path:
             )
         state = archive.stat()
         digest.update(
-            f"{archive.resolve()} {state.st_size} {state.st_mtime_ns}".encode()
+            os.fsencode(f"{archive.resolve()} {state.st_size} {state.st_mtime_ns}")
         )
     final = cache / "unpacked" / digest.hexdigest()[:16]
     if final.is_dir():

@@ -6,10 +6,13 @@ side, PNG files called .jpg, half-copied files. Whatever shows a picture is read
 naming the file and the fault.
 """
 
+import collections
+import contextlib
 import dataclasses
 import io
+import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -86,7 +89,7 @@ def parse(line: str, where: str) -> Entry:
         int(columns[3])
     except (IndexError, ValueError):
         raise ValueError(
-            f"{where}: {line!r} is not 'name breed species number', for example "
+            f"{where}: {line[:99]!r} is not 'name breed species number', for example "
             "'Abyssinian_100 1 1 1': correct or remove the line."
         ) from None
     if not 1 <= label <= len(BREEDS):
@@ -107,11 +110,38 @@ def parse(line: str, where: str) -> Entry:
     return Entry(name, label - 1, species - 1, where)
 
 
+def species_of_breeds(entries: Iterable[tuple[str, str]]) -> dict[int, int]:
+    """Return the species that most lines of `lines` give each breed."""
+    votes = collections.Counter()
+    for line, where in entries:
+        with contextlib.suppress(ValueError):  # said when the photo's turn comes
+            entry = parse(line, where)
+            votes[entry.label, entry.species] += 1
+    # Of two with as many lines the first one counts.
+    return {label: species for (label, species), _ in votes.most_common()[::-1]}
+
+
+def check_species(entry: Entry, known: dict[int, int]) -> None:
+    """Raise a ValueError when most lines say another species of the entry's breed."""
+    if entry.species != known[entry.label]:
+        raise ValueError(
+            f"{entry.where}: {entry.name!r} has breed {entry.label + 1} and species "
+            f"{entry.species + 1}, but the other lines say that this breed has species "
+            f"{known[entry.label] + 1}: correct one of the two numbers."
+        )
+
+
 def _content(path: pathlib.Path, kind: str, where: str) -> bytes:
-    """Return the file's bytes; a sentence when it is missing."""
-    if not path.is_file():
+    """Return the file's bytes; a sentence when it is missing or cannot be read."""
+    if not os.path.isfile(path):  # nor is a link that leads nowhere, a name too long
         raise FileNotFoundError(f"{where}: the {kind} {path} is missing.")
-    return path.read_bytes()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ValueError(
+            f"{where}: the {kind} {path} cannot be read ({error.strerror}): see that "
+            "you may."
+        ) from error
 
 
 def _png(image: Image.Image) -> bytes:

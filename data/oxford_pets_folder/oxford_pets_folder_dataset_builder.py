@@ -15,10 +15,12 @@ import errno
 import functools
 import hashlib
 import io
+import itertools
 import logging
 import os
 import pathlib
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 
@@ -42,6 +44,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         self.folder = folder
         self.on_error = on_error
         self._seen = {}  # photo -> where it is listed, over both lists
+        self._species = {}  # breed -> species, over both lists
         super().__init__(data_dir=data_dir)
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -65,6 +68,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager) -> dict:
         listed = _listed(self.folder)
+        self._species = checks.species_of_breeds(itertools.chain(*listed.values()))
         self.info.metadata["listed"] = sum(len(entries) for entries in listed.values())
         return {
             split: self._generate_examples(split, entries)
@@ -84,6 +88,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
                 for future in waiting:
                     try:
                         entry, example = future.result()
+                        checks.check_species(entry, self._species)
                         if entry.name in seen:
                             raise ValueError(
                                 f"{entry.where}: {entry.name!r} is listed before, in "
@@ -107,17 +112,20 @@ class Builder(tfds.core.GeneratorBasedBuilder):
 
 
 def _listed(folder: pathlib.Path) -> dict[str, list[tuple[str, str]]]:
-    """Return the lines of both lists; a sentence where a list names no photo."""
-    listed = {}
-    for split, name in LISTS.items():
-        path = folder / "annotations" / name
-        listed[split] = list(checks.lines(path))
-        if not listed[split]:
-            raise ValueError(
-                f"the split {split!r} has no photos: {path} names none, one a line as "
-                "'Abyssinian_100 1 1 1'."
-            )
-    return listed
+    """Return the lines of each list that is there and names a photo."""
+    paths = {split: folder / "annotations" / name for split, name in LISTS.items()}
+    listed = {s: list(checks.lines(p)) for s, p in paths.items() if p.is_file()}
+    return {split: entries for split, entries in listed.items() if entries}
+
+
+def _check_listed(folder: pathlib.Path, split: str) -> None:
+    """Raise a sentence when the list of a split is not there, or names no photo."""
+    path = folder / "annotations" / LISTS[split]
+    if not list(checks.lines(path)):
+        raise ValueError(
+            f"the split {split!r} has no photos: {path} names none, one a line as "
+            "'Abyssinian_100 1 1 1'."
+        )
 
 
 def _read(folder: pathlib.Path, line: str, where: str) -> tuple[checks.Entry, dict]:
@@ -148,16 +156,18 @@ def _digest(folder: pathlib.Path) -> str:
     Reading all bytes would take minutes on a network drive; a file changed within its
     size and its date is the price.
     """
-    digest = hashlib.sha256(str(folder.resolve()).encode())
+    digest = hashlib.sha256(os.fsencode(folder.resolve()))
     for name in LISTS.values():
-        digest.update((folder / "annotations" / name).read_bytes())
+        path = folder / "annotations" / name
+        digest.update(path.read_bytes() if path.is_file() else b"no list")
     for part in ("images", "annotations/trimaps"):
         with os.scandir(folder / part) as files:
             for file in sorted(files, key=lambda file: file.name):
-                if file.name.endswith((".jpg", ".png")):
+                # A link may lead nowhere; where it is listed, the reading says so.
+                if file.name.endswith((".jpg", ".png")) and os.path.isfile(file):
                     state = file.stat()
                     known = f"{file.name} {state.st_size} {state.st_mtime_ns}\n"
-                    digest.update(known.encode(errors="surrogateescape"))
+                    digest.update(os.fsencode(known))
     return digest.hexdigest()[:16]
 
 
@@ -195,28 +205,51 @@ def _remove_abandoned(data_dir: pathlib.Path) -> None:
                 shutil.rmtree(partial, ignore_errors=True)
 
 
+def _check_writable(data_dir: pathlib.Path) -> None:
+    """Raise a sentence when nothing can be written there."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=data_dir).close()
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"prepared photos cannot be kept in {data_dir} ({error.strerror}): give "
+            "another data_dir, or copy the project to where you may write",
+        ) from error
+
+
 @contextlib.contextmanager
 def room_in(data_dir: pathlib.Path, what: str | pathlib.Path) -> Iterator[None]:
-    """Say in one sentence that the disk is full, whichever library found out.
+    """Say in one sentence why data cannot be kept, whichever library found out.
 
     Args:
         data_dir: where data is being written.
         what: the data set being prepared.
 
     Raises:
-        OSError: with `errno.ENOSPC`, when the block failed for want of room.
+        ValueError: TFDS cannot use one of the two paths.
+        OSError: with `errno.ENOSPC`, when the block failed for want of room; with
+            another, when nothing can be written there.
     """
+    for path in map(os.fsencode, (data_dir, what)):
+        readable = path.decode(errors="backslashreplace")
+        if readable.encode() != path:
+            raise ValueError(f"{readable} is not named in UTF-8: rename that folder.")
+    if "**" in os.fspath(data_dir):  # a pattern to TFDS, and one it does not know
+        raise ValueError(f"{data_dir} has ** in its name: give another data_dir.")
     try:
         yield
     except Exception as error:
-        if not _no_room(error):
-            raise
-        raise OSError(
-            errno.ENOSPC,
-            f"no room left in {data_dir} while preparing {what}: free about twice the "
-            "size of the photos there, or choose another data_dir; nothing "
-            "half-written remains",
-        ) from error
+        if _no_room(error):
+            raise OSError(
+                errno.ENOSPC,
+                f"no room left in {data_dir} while preparing {what}: free about twice "
+                "the size of the photos there, or choose another data_dir; nothing "
+                "half-written remains",
+            ) from error
+        if not isinstance(error, (ValueError, FileNotFoundError)):
+            _check_writable(data_dir)
+        raise
 
 
 def is_complete(builder: tfds.core.DatasetBuilder) -> bool:
@@ -247,7 +280,11 @@ def prepare_quietly(builder: tfds.core.DatasetBuilder, what: str) -> None:
 
 
 def prepared(
-    folder: str | os.PathLike, *, data_dir: str | os.PathLike, on_error: str = "stop"
+    folder: str | os.PathLike,
+    *,
+    data_dir: str | os.PathLike,
+    on_error: str = "stop",
+    split: str | None = None,
 ) -> Builder:
     """Check and prepare a folder for fast reading, once for each state of the folder.
 
@@ -260,6 +297,7 @@ def prepared(
         data_dir: where prepared copies go (and the archives' content).
         on_error: `"stop"` raises at the first bad photo; `"skip"` leaves bad photos
             out and logs a warning that counts and names them, at every call.
+        split: `"train"` or `"test"` when the folder must list it; else one is enough.
 
     Returns:
         The builder, ready for `as_dataset`; `info.metadata["left_out"]` lists what was
@@ -268,7 +306,7 @@ def prepared(
     Raises:
         FileNotFoundError: the layout, a listed photo or a mask is missing.
         ValueError: a bad line, photo, mask or archive, or a split without photos.
-        OSError: the disk is full.
+        OSError: the disk is full, or cannot be written.
     """
     folder, data_dir = pathlib.Path(folder).expanduser(), pathlib.Path(data_dir)
     _remove_abandoned(data_dir)
@@ -278,7 +316,7 @@ def prepared(
         ):
             folder = archives.unpacked(folder, data_dir)
         _check_layout(folder)
-        _listed(folder)
+        _check_listed(folder, split or next(iter(_listed(folder)), "train"))
         copy = data_dir / f"folder-{_digest(folder)}-{on_error}"
         make = functools.partial(
             Builder, folder=folder, on_error=on_error, data_dir=os.fspath(copy)

@@ -87,7 +87,8 @@ def make_folder(folder: pathlib.Path) -> pathlib.Path:
         mask.save(folder / "annotations" / "trimaps" / f"{name}.png")
         lines.append(f"{name} {species} {species} {number + 1}\n")
     for part, listed in (("trainval", lines[:PHOTOS]), ("test", lines[PHOTOS:])):
-        (folder / "annotations" / f"{part}.txt").write_text("".join(listed))
+        file = folder / "annotations" / f"{part}.txt"
+        file.write_text("".join(listed), encoding="utf-8")
     return folder
 
 

@@ -99,7 +99,8 @@ class Run:
         for name, model in models.items():
             scores = parts["test"][name] = training.evaluate(model, test)
             print(f"seed {self.seed}: {name} test mean IoU {scores['mean_iou']:.4f}")
-            history = json.loads((self.folder / f"{name}.json").read_text())
+            history = self.folder / f"{name}.json"
+            history = json.loads(history.read_text(encoding="utf-8"))
             parts["seconds"][name] = round(sum(history["seconds"]))
             parts["peak_memory_gb"][name] = round(max(history["peak_memory_gb"]), 2)
         return parts
