@@ -58,9 +58,9 @@ def test_too_few_photos_of_a_species_for_the_folds_is_a_sentence(tmp_path, monke
     monkeypatch.setattr(pet_records, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(environment, "prepare", lambda seed: "")
     folder = official_folder.make(tmp_path / "pets", trainval=3, test=1)
-    words = ["cross_validate", "--dataset", str(folder), "--folds", "2"]
+    words = ["cross_validate", "--dataset", str(folder)]
     monkeypatch.setattr(cross_validate.sys, "argv", words)
-    with pytest.raises(SystemExit, match="has 1 photos of a species, too few for 2"):
+    with pytest.raises(SystemExit, match="has 1 photos of a species; give 5"):
         cross_validate.main()
 
 

@@ -237,21 +237,16 @@ class SegmentationMetrics(keras.metrics.Metric):
 
     def get_config(self) -> dict:
         """Return what `from_config` needs."""
-        return super().get_config() | {
-            "num_classes": self.num_classes,
-            "ignore_class": self.ignore_class,
-        }
+        ours = {"num_classes": self.num_classes, "ignore_class": self.ignore_class}
+        return super().get_config() | ours
 
 
 def outline_distance(mask: np.ndarray) -> np.ndarray:
     """Measure how far each pixel is from the outline between two classes.
 
-    Args:
-        mask: class ids (H, W); void counts as a class of its own.
-
-    Returns:
-        Float32 (H, W): pixels from the nearest pixel of another class, 1 right at the
-        outline; infinite where there is no other class.
+    Takes class ids (H, W), void being a class of its own. Returns float32 (H, W):
+    pixels from the nearest pixel of another class, 1 right at the outline; infinite
+    where there is no other class.
     """
     distance = np.full(mask.shape, np.inf, np.float32)
     for class_id in np.unique(mask):

@@ -96,11 +96,8 @@ def main() -> None:
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     rarer = min(int((labels[: len(labels) // 3] == one).sum()) for one in (1, 2))
-    if not 2 <= arguments.folds <= rarer:
-        sys.exit(
-            f"error: {dataset} has {rarer} photos of a species, too few for "
-            f"{arguments.folds} folds (2 at least); give other --folds or more photos."
-        )
+    if rarer < FOLDS:
+        sys.exit(f"error: {dataset} has {rarer} photos of a species; give {FOLDS}.")
     found = pets.load_examples(dataset, "trainval").as_numpy_iterator()
     breeds = len({int(example["label"]) for example in found})
     model = vgg16.build(num_classes=3, fc_units=1)
