@@ -1,6 +1,6 @@
 """Measure FCN on a GPU, with whatever backend Keras has there.
 
-    KERAS_BACKEND=jax python -m benchmarks.gpu --pack build/gpu --out results
+    KERAS_BACKEND=jax python -m benchmarks.gpu --pack build/gpu --out build/gpu_results
     python -m benchmarks.gpu --predict      how long an H100 should take
 
 Needs Keras, NumPy, Pillow, scikit-image and one backend; `tools.results.pack` makes the
@@ -27,6 +27,7 @@ import zipfile
 
 # JAX takes three quarters of a GPU's memory at once unless told otherwise.
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # TensorFlow all of it
 # What one task's process has compiled serves the next one's.
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", os.path.join(tempfile.gettempdir(), "learn_fcn_jax")
@@ -52,7 +53,7 @@ RECIPE = {  # that of tools.results.recipe, which a test compares
     "dice_weight": 1.0,
 }
 STAGES = {"32s": 2, "16s": 2, "8s": 14}  # epochs
-TRAINING_PHOTOS = 593  # of the sample of 37 breeds, for the prediction
+TRAINING_PHOTOS = 592  # whole batches of 593, of 37 breeds, for the prediction
 H100 = {"float32": 494e12, "mixed_bfloat16": 989e12, "mixed_float16": 989e12}
 TINY = ((1, 4), (1, 8), (1, 8), (1, 8), (1, 8))  # VGG16's blocks in a rehearsal
 MINUTES = 8  # after that no task is begun that is only for time left
@@ -80,7 +81,6 @@ TASKS = {  # in the order of their worth; `spare` ones where time is left
 }
 SIDE = 224  # of the square photos, unless a task names another
 MOST = None  # photos of a kind; a rehearsal takes 32
-SLOWEST = 240  # seconds after which a task is given up
 # One of each kind. Half precision, because its loss is scaled on the way.
 REHEARSED = ("recipe seed 0", "long", "speed slim mixed_float16", "paper's head")
 
@@ -294,16 +294,20 @@ def augmented():
 
 
 def fit(model: keras.Model, pair, epochs: int, seed: int, **options):
-    """Train as the recipe does; return seconds of a step, and augmentation's share."""
+    """Train as the recipe does; return seconds of a step, and of making its photos."""
     options = {"shuffle": True, "augment": True, "batch_size": 8} | options
-    size = min(options["batch_size"], len(pair[0]) // 2)  # two steps in a rehearsal
+    size = min(options["batch_size"], max(1, len(pair[0]) // 2))  # two steps or more
     # Whole batches alone: another size would be compiled for itself.
     pair = [part[: len(part) // size * size] for part in pair]
     data, clock = OnDevice(*pair, seed=seed, **options | {"batch_size": size}), Clock()
     settings = {"seed": seed, "callbacks": [clock], "verbose": 0} | RECIPE
     training.fit(model, data, epochs=epochs, **settings)
-    making = timing.seconds(lambda: float(keras.ops.max(data.made(0, 0)[0])), 10)
-    return {"step_seconds": clock.step(), "augmentation_share": making / clock.step()}
+
+    def made():  # a number of the batch, to wait for it
+        return float(keras.ops.max(data.made(0, 0)[0]))
+
+    made()
+    return {"step_seconds": clock.step(), "making_seconds": timing.seconds(made, 10)}
 
 
 def scored(model: keras.Model, data: dict[str, tuple]) -> dict:
@@ -449,15 +453,17 @@ def run(name: str, arguments: argparse.Namespace) -> dict:
     return found | {"task_seconds": time.perf_counter() - started}
 
 
-def alone(name: str) -> dict | None:
+def alone(name: str, arguments: argparse.Namespace) -> dict | None:
     """Do one task in a process of its own; None where it failed, which it has said."""
     command = [sys.executable, "-m", "benchmarks.gpu", *sys.argv[1:], "--task", name]
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, timeout=SLOWEST)
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, timeout=arguments.slowest
+        )
         if done.returncode == 0:
             return json.loads(done.stdout.splitlines()[-1])
     except subprocess.TimeoutExpired:
-        print(f"{name} took over {SLOWEST} s and was stopped", file=sys.stderr)
+        print(f"{name} took over {arguments.slowest} s: --slowest", file=sys.stderr)
     return None
 
 
@@ -467,14 +473,15 @@ def kept(file: pathlib.Path, about: dict) -> dict:
         return {}
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        same = all(
-            found[key] == about[key] for key in ("device", "backend", "rehearsal")
-        )
+        keys = ("device", "backend", "versions", "rehearsal")
+        same = all(found[key] == about[key] for key in keys)
         tasks = dict(found["tasks"])
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{file} is damaged; give another --out.") from None
     if not same:
-        raise ValueError(f"{file} is of another machine; give another --out.")
+        raise ValueError(
+            f"{file} is of another machine or version; give another --out."
+        )
     return tasks
 
 
@@ -489,13 +496,17 @@ def measured(arguments: argparse.Namespace) -> list[str]:
         "rehearsal": arguments.rehearse,
     }
     tasks = kept(file, about)
+    # What is wrong with the files is said before the first task begins.
+    sides = [task.get("side", SIDE) for task in TASKS.values()]
+    photographs(arguments.pack, 32 if arguments.rehearse else max(sides))
+    pretrained(arguments.pack)
     for name in REHEARSED if arguments.rehearse else TASKS:
         minutes = (time.perf_counter() - started) / 60
         late = minutes > arguments.minutes and TASKS[name].get("spare")
         if name in tasks or late:
             continue
         print(f"{name}: predicted {predicted(name):.1f} minutes on an H100", flush=True)
-        found = run(name, arguments) if arguments.rehearse else alone(name)
+        found = (run if arguments.rehearse else alone)(name, arguments)
         if found is None:
             failed.append(name)
             continue
@@ -510,13 +521,16 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     option = parser.add_argument
     option("--pack", type=pathlib.Path, default=environment.ROOT / "build" / "gpu")
-    option("--out", type=pathlib.Path, default=environment.ROOT / "results")
+    option("--out", type=pathlib.Path, help="default: build/gpu_results")
+    option("--slowest", type=float, default=240, help="seconds, then a task is left")
     option("--minutes", type=float, default=MINUTES, help="then no spare task begins")
     option("--rehearse", action="store_true", help="one of each kind, tiny, on a CPU")
     option("--predict", action="store_true", help="only the minutes for an H100")
     option("--task", choices=TASKS, help="this one alone; prints its result")
     arguments = parser.parse_args()
-    arguments.pack, arguments.out = arguments.pack.resolve(), arguments.out.resolve()
+    kind = "gpu_rehearsal" if arguments.rehearse else "gpu_results"
+    arguments.out = (arguments.out or environment.ROOT / "build" / kind).resolve()
+    arguments.pack = arguments.pack.resolve()
     return arguments
 
 
@@ -538,10 +552,6 @@ def main() -> int:
         if arguments.task:
             print(json.dumps(run(arguments.task, arguments)))
             return 0
-        # What is wrong with the files is said before the first task begins.
-        sides = [task.get("side", SIDE) for task in TASKS.values()]
-        photographs(arguments.pack, 32 if arguments.rehearse else max(sides))
-        pretrained(arguments.pack)
         if failed := measured(arguments):
             raise ValueError(f"{', '.join(failed)} failed; start again to try them.")
         return 0

@@ -1,5 +1,6 @@
 """The run for a GPU, rehearsed on a CPU: whole, killed half-way, with damaged files."""
 
+import argparse
 import importlib.util
 import json
 import os
@@ -205,12 +206,12 @@ def test_results_of_another_machine_are_kept(monkeypatch, capsys, pack, tmp_path
     about = {"device": "NVIDIA Other", "backend": "jax", "rehearsal": False}
     (tmp_path / "gpu.json").write_text(json.dumps(about | {"tasks": {}}))
     status, said = run_main(monkeypatch, capsys, pack, tmp_path)
-    assert status == 2 and "is of another machine; give another --out" in said
+    assert status == 2 and "another machine or version; give another --out" in said
 
 
 def test_a_full_disk_is_said(monkeypatch, capsys, pack, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.setattr(gpu, "alone", lambda name: {"some": "result"})
+    monkeypatch.setattr(gpu, "alone", lambda *_: {"some": "result"})
     status, said = run_main(monkeypatch, capsys, pack, tmp_path / "file" / "out")
     assert status == 2 and "gpu.json cannot be written" in said
 
@@ -292,8 +293,7 @@ def test_a_task_alone_is_read_or_given_up(monkeypatch, tmp_path, script, found):
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(0o755)
     monkeypatch.setattr(gpu.sys, "executable", str(program))
-    monkeypatch.setattr(gpu, "SLOWEST", 1)
-    assert gpu.alone("long") == found
+    assert gpu.alone("long", argparse.Namespace(slowest=1)) == found
 
 
 def test_an_int8_network_needs_nothing_of_the_one_it_comes_from(pack, monkeypatch):

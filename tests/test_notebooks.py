@@ -12,8 +12,10 @@ import sys
 import jupytext
 import keras
 import numpy as np
+import official_folder
 import pytest
 from conftest import ROOT, SAMPLE
+from PIL import Image
 
 from tools import run_notebooks
 from tools.pages import build, check
@@ -78,6 +80,21 @@ def test_runs(stem, tmp_path):
 def test_runs_at_full_length(stem, tmp_path):
     path = ROOT / "notebooks" / f"{stem}.ipynb"
     assert run_notebooks.run_one(path, {}, tmp_path).error == ""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stem", [stem for stem in STEMS if stem[:2] < "03"])
+def test_runs_on_a_few_dogs(stem, tmp_path):
+    """No cat, one photo to validate on, and a mask that holds no class."""
+    folder = official_folder.make(tmp_path / "pets", trainval=40, test=4)
+    for file in (folder / "annotations").glob("*.txt"):
+        lines = file.read_text().splitlines(keepends=True)
+        file.write_text("".join(line for line in lines if line.startswith("dog")))
+    mask = folder / "annotations" / "trimaps" / "dog_3.png"
+    Image.fromarray(np.full((40, 50), 3, np.uint8)).save(mask)
+    parameters = SHORT.get(stem, {}) | {"DATASET": str(folder)}
+    path = ROOT / "notebooks" / f"{stem}.ipynb"
+    assert run_notebooks.run_one(path, parameters, tmp_path).error == ""
 
 
 @pytest.mark.long

@@ -93,8 +93,13 @@ def test_a_gpu_is_named_where_it_was_measured(monkeypatch, tmp_path):
         "recipe seed 1": {"stages": {"8s": {"test": 0.80}}},
     }
     about = {"backend": "jax", "device": "NVIDIA Some", "tasks": tasks}
+    about["rehearsal"] = False
     (tmp_path / "results" / "gpu.json").write_text(json.dumps(about))
     assert readme.on_a_gpu() == "1,234 (mixed_bfloat16, jax, NVIDIA Some); 0.750"
+    (tmp_path / "results" / "gpu.json").write_text(
+        json.dumps(about | {"rehearsal": True})
+    )
+    assert readme.on_a_gpu() == "–"
     del tasks["recipe seed 0"], tasks["recipe seed 1"]
     (tmp_path / "results" / "gpu.json").write_text(json.dumps(about))
     assert readme.on_a_gpu() == "–"

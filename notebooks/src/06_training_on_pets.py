@@ -288,11 +288,10 @@ for name, data in (("with", four), ("without", pet_records.untuned(four))):
 # The cure is one option, `options.autotune.enabled = False`, and numbers of your own for
 # `num_parallel_calls` and `prefetch`. `pets.load` has both.
 #
-# ## 4. What fit costs, and what a compiler gains
+# ## 4. What fit costs
 #
-# Does `keras.Model.fit`, with its callbacks and metrics, cost time? The benchmark of
-# section 1 ran the same step in a bare compiled loop as well, in turn, and compared both
-# with the fastest thing these cores can do, a product of two large matrices:
+# Does `keras.Model.fit` cost time? The benchmark of section 1 ran the same step in a bare
+# compiled loop as well, and compared both with a product of two large matrices:
 
 # %%
 for name, share in step["of_the_product"].items():
@@ -312,12 +311,13 @@ else:
 
 # %% [markdown]
 # `convolutions` is VGG16's backbone forward and back; `bare` is a step of FCN-8s; `fit` the
-# same through Keras, fed from memory; `whole` with photos augmented on the way. Nearly all
-# time is spent multiplying: what is left to gain are cheaper multiplications.
+# same through Keras, fed from memory; `whole` with photos augmented on the way. On these
+# cores nearly all time is spent multiplying. The last lines are a GPU's, with 64 photos a
+# step and either head: a third of what its own matrix product reaches.
 #
 # **XLA** is a compiler that fuses layers into one program. Keras uses it where there is a
-# GPU. On that CPU it was slower, in the last row of section 1's table. `jit_compile=ON_GPU`
-# says both in code.
+# GPU. On section 1's CPU it was slower (the last row of its table), so this page sets
+# `jit_compile=ON_GPU`.
 #
 # ## 5. Which learning rate?
 #
