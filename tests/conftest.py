@@ -74,3 +74,27 @@ def sample():
     if not (SAMPLE / "annotations" / "test.txt").is_file():
         pytest.skip("no sample of real photographs beside the checkout (shared/)")
     return SAMPLE
+
+
+@pytest.fixture(scope="session")
+def few_drawings(tmp_path_factory):
+    """The first 80 and 24 pictures of `synthetic_pets` in a folder as the photos'."""
+    from data.synthetic_pets import synthetic_pets_dataset_builder as drawn
+
+    folder = tmp_path_factory.mktemp("drawings")
+    annotations = folder / "annotations"
+    for part in (folder / "images", annotations / "trimaps"):
+        part.mkdir(parents=True)
+    for name, first, count in (("trainval", 0, 80), ("test", 480, 24)):
+        lines = []
+        for index in range(first, first + count):
+            drawing = drawn.draw_example(index)
+            image = folder / "images" / drawing["file_name"]
+            image.write_bytes(drawing["image"].read())
+            mask = (annotations / "trimaps" / image.name).with_suffix(".png")
+            mask.write_bytes(drawing["segmentation_mask"].read())
+            breed = drawn.drawing.BREEDS.index(drawing["label"]) + 1
+            species = 1 + (drawing["species"] == "Dog")
+            lines.append(f"{image.stem} {breed} {species} {index}\n")
+        (annotations / f"{name}.txt").write_text("".join(lines))
+    return folder

@@ -59,18 +59,23 @@ CLASSIFIER = {"TRAIN_PHOTOS": 24, "TEST_PHOTOS": 8, "EPOCHS": 2, "SLIDE_HEIGHT":
 CLASSIFIER["FC_UNITS"] = 512
 SHORT = {
     "01_vgg16_classification": CLASSIFIER,
-    "02_dense_to_convolution": CLASSIFIER,
+    "02_dense_to_convolution": CLASSIFIER | {"SIZES": [256]},
     "04_fcn32s": {"EPOCHS": 3},
     "05_skip_connections": {"IMAGE_SIZE": 96, "EPOCHS": 4},
     "06_training_on_pets": {"IMAGE_SIZE": 96, "EPOCHS": [1, 1, 2]},
+    "07_evaluation": {},
+    "08_export_and_predict": {"PHOTOS": 12},
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stem", STEMS)
-def test_runs(stem, tmp_path):
+def test_runs(stem, few_drawings, tmp_path):
     path = ROOT / "notebooks" / f"{stem}.ipynb"
-    outcome = run_notebooks.run_one(path, SHORT.get(stem, {}), tmp_path)
+    parameters = SHORT.get(stem, {})
+    if "04" <= stem[:2] < "09":
+        parameters = parameters | {"DATASET": str(few_drawings)}
+    outcome = run_notebooks.run_one(path, parameters, tmp_path)
     assert outcome.error == ""
     assert outcome.figure, "the cell tagged key-figure printed nothing"
 
