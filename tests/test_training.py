@@ -152,10 +152,20 @@ def test_arrays_that_do_not_fit_are_refused_in_a_sentence(change, sentence):
     forms = [changed]
     if len(changed[0]) == len(changed[1]):
         forms.append(tf.data.Dataset.from_tensors(changed))
-    for data in forms:
+    for train, validation in [(d, None) for d in forms] + [
+        (arrays(), d) for d in forms
+    ]:
         with pytest.raises(ValueError, match=sentence) as caught:
-            training.fit(model, data, epochs=1, verbose=0)
+            training.fit(model, train, epochs=1, validation=validation, verbose=0)
         assert "\n" not in str(caught.value)
+
+
+def test_images_scaled_to_0_1_are_not_scored():
+    model, (images, masks) = fcn.build("32s", 3, **SLIM), arrays()
+    scaled = images / 255, masks
+    for data in (scaled, iter([scaled]), tf.data.Dataset.from_tensors(scaled)):
+        with pytest.raises(ValueError, match="multiply them by 255"):
+            training.evaluate(model, data)
 
 
 # Optimiser, freezing
@@ -301,6 +311,14 @@ def test_trained_keeps_each_stage_and_trains_none_twice(folder, data, monkeypatc
     assert len(fits) == 4
     with pytest.raises(ValueError, match="Variant '8' is unknown"):
         networks.trained_fcn("8", folder)
+
+    def failing(model, path):
+        raise OSError("no room; give another folder.")
+
+    monkeypatch.setattr(networks, "save_model", failing)
+    with pytest.warns(UserWarning, match="Not kept for the next time: no room"):
+        alone = networks.trained_fcn("32s", folder, image_size=64, epochs=1)
+    assert fcn.variant_of(alone) == "32s"
 
 
 @pytest.mark.slow

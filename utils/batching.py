@@ -181,8 +181,7 @@ def plan_of(dataset) -> Plan | None:
 def check_pairs(images: np.ndarray, masks: np.ndarray) -> None:
     """Refuse what is no pair of images (N, H, W, 3) of 0..255 and masks (N, H, W).
 
-    Raises:
-        ValueError: shapes that do not fit, ids that are no integers, images of 0..1.
+    A ValueError: shapes that do not fit, ids that are no integers, images of 0..1.
     """
     shapes = images.shape, masks.shape
     if len(shapes[0]) != 4 or shapes[0][3] != 3 or shapes[0][:3] != shapes[1]:
@@ -195,6 +194,15 @@ def check_pairs(images: np.ndarray, masks: np.ndarray) -> None:
             f"The masks are {masks.dtype}; give class ids as whole numbers."
         )
     check_levels(images)
+
+
+def check_first(batches, num_classes: int) -> None:
+    """Refuse a first batch that nobody could train on; of features, its masks."""
+    first = batches[0] if hasattr(batches, "__getitem__") else next(iter(batches))
+    inputs, masks = keras.tree.map_structure(keras.ops.convert_to_numpy, tuple(first))
+    if not isinstance(inputs, tuple | list):
+        check_pairs(inputs, masks)
+    check_mask(batches.masks if isinstance(batches, Batches) else masks, num_classes)
 
 
 def check_levels(images: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import warnings
 from collections.abc import Sequence
 
 import keras
@@ -177,7 +178,8 @@ def trained_fcn(
         seed: of weights, order and augmentation.
 
     Returns:
-        The network, with a slim fc6 and fc7 (512 units, 1x1); 55 MB on disk.
+        The network, with a slim fc6 and fc7 (512 units, 1x1); 55 MB on disk, where it
+        can be written.
 
     Raises:
         ValueError, OSError: as `fcn.build` and `pets.load` do.
@@ -212,5 +214,8 @@ def trained_fcn(
         if stage > 0:
             model = fcn.grow(model)
         training.fit(model if on_gpu else heads(model), train, epochs=epochs, verbose=0)
-        save_model(model, paths[stage])
+        try:
+            save_model(model, paths[stage])
+        except OSError as error:  # what was trained is not lost
+            warnings.warn(f"Not kept for the next time: {error}", stacklevel=2)
     return model

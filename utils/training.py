@@ -14,7 +14,7 @@ import numpy as np
 from keras import ops
 
 from utils import environment
-from utils.batching import Batches, RepeatableEpochs, check_mask, check_pairs
+from utils.batching import Batches, RepeatableEpochs, check_first, check_levels
 from utils.metrics import SegmentationLoss, SegmentationMetrics, StopAtNaN, scores
 
 
@@ -211,21 +211,17 @@ def fit(
         those of `SegmentationMetrics`, for `at_once` of its `s8`.
 
     Raises:
-        ValueError: for arrays, or a first batch, that `batching.check_pairs` refuses
-            or with an id that is no class; for `checkpoints` of another network.
+        ValueError: for arrays, or a first batch of either data set, that
+            `batching.check_first` refuses; for `checkpoints` of another network.
         FloatingPointError: when loss or weights are NaN; it names the batch's files.
         OSError: when a checkpoint cannot be written.
     """
     names = list(model.output) if isinstance(model.output, dict) else None
     num_classes = (model.output["s8"] if names else model.output).shape[-1]
     train = _as_batches(train, shuffle=True, seed=seed)
-    if isinstance(train, Batches):
-        check_mask(train.masks, num_classes)
-    else:
-        inputs, masks = train[0] if hasattr(train, "__getitem__") else next(iter(train))
-        masks = check_mask(ops.convert_to_numpy(masks), num_classes)
-        if not isinstance(inputs, tuple | list):  # not the features of a backbone
-            check_pairs(ops.convert_to_numpy(inputs), masks)
+    validation = _as_batches(validation)
+    for data in (train,) if validation is None else (train, validation):
+        check_first(data, num_classes)
     loss = SegmentationLoss(dice_weight)
     schedule = cosine_schedule(learning_rate, epochs * len(train))
     # On a CPU XLA is slower (benchmarks/train_step.py), but JAX has no other.
@@ -281,6 +277,9 @@ def evaluate(model: keras.Model, dataset, ignore_class: int = 255) -> dict:
 
     Returns:
         `metrics.scores` as floats and lists; for `at_once` a dict of three.
+
+    Raises:
+        ValueError: for a first batch of images scaled to 0..1.
     """
     named = model.output if isinstance(model.output, dict) else {"only": model.output}
     sizes = {name: output.shape[-1] for name, output in named.items()}
@@ -288,7 +287,9 @@ def evaluate(model: keras.Model, dataset, ignore_class: int = 255) -> dict:
     call, batches = forward(model), _as_batches(dataset)
     if isinstance(batches, keras.utils.PyDataset):
         batches = map(batches.__getitem__, range(len(batches)))
-    for inputs, mask in batches:
+    for number, (inputs, mask) in enumerate(batches):
+        if number == 0 and not isinstance(inputs, tuple | list):  # no features
+            check_levels(ops.convert_to_numpy(inputs))
         logits = call(inputs)
         for name, metric in metrics.items():
             metric.update_state(mask, logits[name] if named is model.output else logits)
