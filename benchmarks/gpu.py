@@ -1,14 +1,14 @@
 """Measure FCN on a GPU, with whatever backend Keras has there.
 
     KERAS_BACKEND=jax python -m benchmarks.gpu --pack build/gpu --out build/gpu_results
-    python -m benchmarks.gpu --predict      how long an H100 should take
+    KERAS_BACKEND=jax python -m benchmarks.gpu --predict       minutes on an H100
 
 Needs Keras, NumPy, Pillow, scikit-image and one backend; `tools.results.pack` makes the
 two files in --pack. Every task runs in a process of its own, so that its peak memory is
 its own, and its result is in OUT/gpu.json when it ends. Started again after a stop, it
-goes on with the next one. --rehearse does one task of each kind on a CPU, tiny, in one
-process. A step is one of `training.fit`, its metrics and a look at the loss included;
-float32 is TF32 in JAX's and TensorFlow's products, and in PyTorch's convolutions.
+goes on with the next one. --rehearse does one task of each kind, tiny, in one process,
+and needs no GPU. A step is one of `training.fit`, with its metrics and the wait for its
+loss. float32 means TF32 here, but for the matrix product under PyTorch.
 """
 
 import argparse
@@ -45,6 +45,7 @@ from utils import batching, environment, fcn, training, vgg16
 from utils.batching import Batches
 
 PHOTOS, WEIGHTS = "pets.npz", "vgg16.npz"
+PACK = "pack it again: python -m tools.results.pack --dataset FOLDER"
 HEADS = {"slim": (512, 1), "paper": (4096, 7)}  # units and kernel of fc6
 RECIPE = {  # that of tools.results.recipe, which a test compares
     "learning_rate": 2e-3,
@@ -105,7 +106,7 @@ def predicted(name: str) -> float:
     head, precision = task.get("head", "slim"), task.get("precision", "mixed_bfloat16")
     photos = TRAINING_PHOTOS * task.get("epochs", sum(STAGES.values()))
     compiled = 1
-    if "seed" in task:  # a second seed finds the 32s compiled
+    if "seed" in task:  # a second seed finds a part of it compiled
         compiled = 3 if task["seed"] == 0 else 2
     if name.startswith("speed"):  # three epochs of ten steps, and ten passes forward
         photos, compiled = (3 + 1 / 3) * 10 * (16 + 64), 2
@@ -114,15 +115,14 @@ def predicted(name: str) -> float:
 
 
 def read(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Return the arrays of a packed file; ValueError where it cannot be read."""
-    cure = "make it again: python -m tools.results.pack"
+    """Return the arrays of a file; ValueError where it cannot be read."""
     try:
         with np.load(path) as stored:
             return dict(stored)
     except FileNotFoundError:
-        raise ValueError(f"{path} does not exist; {cure}.") from None
+        raise ValueError(f"{path} does not exist; {PACK}.") from None
     except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
-        raise ValueError(f"{path} is damaged ({error}); {cure}.") from error
+        raise ValueError(f"{path} is damaged ({error}); {PACK}.") from error
 
 
 def decoded(pack: dict, kind: str, side: int) -> np.ndarray:
@@ -133,7 +133,7 @@ def decoded(pack: dict, kind: str, side: int) -> np.ndarray:
         if picture.width < side:
             raise ValueError(
                 f"{PHOTOS} holds pictures of {picture.width} px and {side} are needed; "
-                "pack larger ones: python -m tools.results.pack --side 448."
+                f"{PACK} --side 448."
             )
         if kind == "photos" and picture.width != side:
             # Averaged where it shrinks, as utils.pet_records does.
@@ -165,8 +165,7 @@ def photographs(folder: pathlib.Path, side: int) -> dict[str, tuple]:
         not set(np.unique(masks)) <= known
     ):
         raise ValueError(
-            f"{PHOTOS} holds other classes than pet, background and border; pack the "
-            "task trimap: python -m tools.results.pack."
+            f"{PHOTOS} holds other classes than pet, background and border; {PACK}."
         )
     test = pack["test"]
     chosen = {"train": ~test, "test": test, "small": test & pack["small"]}
@@ -185,10 +184,7 @@ def pretrained(folder: pathlib.Path) -> dict[str, list[np.ndarray]]:
         for number, shape in enumerate(shapes):
             array = arrays.get(f"{layer.name}/{number}")
             if array is None or any(np.less(array.shape, shape)):
-                raise ValueError(
-                    f"{WEIGHTS} has no weights for {layer.name}; make it again: "
-                    "python -m tools.results.pack."
-                )
+                raise ValueError(f"{WEIGHTS} has no weights for {layer.name}; {PACK}.")
             part = array[tuple(map(slice, shape))]
             found.setdefault(layer.name, []).append(np.float32(part))
     return found
@@ -343,8 +339,8 @@ def product(precision: str, size: int) -> float:
 def speed(folder, head: str, precision: str, side: int, tiny: bool) -> dict:
     """Time training steps and forward passes at two sizes of a batch.
 
-    Peak memory includes compiling. Passes forward end with a number for each photo, so
-    that no logits are copied from the GPU.
+    Peak memory includes compiling, where nothing compiled was found. Passes forward end
+    with a number for each photo, so that no logits are copied from the GPU.
     """
     rows, steps = [], 3 if tiny else 10
     for batch_size in (2,) if tiny else (16, 64):
@@ -456,14 +452,14 @@ def run(name: str, arguments: argparse.Namespace) -> dict:
 def alone(name: str, arguments: argparse.Namespace) -> dict | None:
     """Do one task in a process of its own; None where it failed, which it has said."""
     command = [sys.executable, "-m", "benchmarks.gpu", *sys.argv[1:], "--task", name]
+    limit = arguments.slowest
     try:
-        done = subprocess.run(
-            command, stdout=subprocess.PIPE, timeout=arguments.slowest
-        )
+        done = subprocess.run(command, stdout=subprocess.PIPE, timeout=limit)
         if done.returncode == 0:
             return json.loads(done.stdout.splitlines()[-1])
+        print(f"{name} ended with exit status {done.returncode}", file=sys.stderr)
     except subprocess.TimeoutExpired:
-        print(f"{name} took over {arguments.slowest} s: --slowest", file=sys.stderr)
+        print(f"{name} took over {limit:.0f} s: --slowest", file=sys.stderr)
     return None
 
 
@@ -498,12 +494,20 @@ def measured(arguments: argparse.Namespace) -> list[str]:
     tasks = kept(file, about)
     # What is wrong with the files is said before the first task begins.
     sides = [task.get("side", SIDE) for task in TASKS.values()]
-    photographs(arguments.pack, 32 if arguments.rehearse else max(sides))
+    data = photographs(arguments.pack, 32 if arguments.rehearse else max(sides))
     pretrained(arguments.pack)
+    if arguments.slowest is None:
+        arguments.slowest = 240 * max(1, len(data["train"][0]) / TRAINING_PHOTOS)
+    if not arguments.rehearse:  # every task reads them anew, in its own process
+        del data
+        photographs.cache_clear()
+        pretrained.cache_clear()
     for name in REHEARSED if arguments.rehearse else TASKS:
         minutes = (time.perf_counter() - started) / 60
-        late = minutes > arguments.minutes and TASKS[name].get("spare")
-        if name in tasks or late:
+        if name in tasks:
+            continue
+        if minutes > arguments.minutes and TASKS[name].get("spare"):
+            print(f"{name}: not begun after {arguments.minutes:g} minutes: --minutes")
             continue
         print(f"{name}: predicted {predicted(name):.1f} minutes on an H100", flush=True)
         found = (run if arguments.rehearse else alone)(name, arguments)
@@ -522,9 +526,12 @@ def parsed() -> argparse.Namespace:
     option = parser.add_argument
     option("--pack", type=pathlib.Path, default=environment.ROOT / "build" / "gpu")
     option("--out", type=pathlib.Path, help="default: build/gpu_results")
-    option("--slowest", type=float, default=240, help="seconds, then a task is left")
+    words = "seconds, then a task is given up (default: 240 for 592 photos)"
+    option("--slowest", type=float, help=words)
     option("--minutes", type=float, default=MINUTES, help="then no spare task begins")
-    option("--rehearse", action="store_true", help="one of each kind, tiny, on a CPU")
+    option(
+        "--rehearse", action="store_true", help="one of each kind, tiny; needs no GPU"
+    )
     option("--predict", action="store_true", help="only the minutes for an H100")
     option("--task", choices=TASKS, help="this one alone; prints its result")
     arguments = parser.parse_args()

@@ -203,12 +203,12 @@ for row in environment.results("memory")["rows"]:
     print(f"predicted {predicted:4.1f} GB, measured {found:4.1f}")
 
 # %% [markdown]
-# Low, by up to nearly a half: the work space that libraries ask for is left out. A GPU's
-# ask for other amounts. Leave a margin of a half.
+# Low, by up to nearly a half: the libraries' work space is left out. Leave a margin of a
+# half. An H100 with JAX took 4.1 GB for float32 (16 photos, `results/gpu.json`).
 #
 # ## 3. Who waits for whom?
 #
-# A network that waits for its photos is a heater. Time the photos alone:
+# Time the photos alone:
 
 # %%
 train = pets.load(
@@ -312,8 +312,8 @@ else:
 # %% [markdown]
 # `convolutions` is VGG16's backbone forward and back; `bare` is a step of FCN-8s; `fit` the
 # same through Keras, fed from memory; `whole` with photos augmented on the way. On these
-# cores nearly all time is spent multiplying. The last lines are a GPU's, with 64 photos a
-# step and either head: a third of what its own matrix product reaches.
+# cores nearly all time is spent multiplying. The last lines are from a GPU, with 64 photos a
+# step, in its memory, not augmented. They reach a third of a large product's rate there.
 #
 # **XLA** is a compiler that fuses layers into one program. Keras uses it where there is a
 # GPU. On section 1's CPU it was slower (the last row of its table), so this page sets

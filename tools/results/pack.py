@@ -2,11 +2,12 @@
 
     python -m tools.results.pack --dataset path/to/oxford-iiit-pet
 
-Writes build/gpu/pets.npz (JPEG and PNG files one behind the other) and
-build/gpu/vgg16.npz (float16), which `benchmarks.gpu` reads. Neither is committed.
+Writes build/gpu/vgg16.npz (float16) and build/gpu/pets.npz (the bytes of all JPEG and
+all PNG files in a row), which `benchmarks.gpu` reads. Neither is committed.
 """
 
 import argparse
+import functools
 import io
 import pathlib
 import sys
@@ -20,35 +21,28 @@ from utils.imagenet import imagenet_weights
 FEW = 30  # photos of a breed in all; the breeds below are reported apart
 
 
-def files(pictures: np.ndarray, kind: str, **options) -> tuple[np.ndarray, np.ndarray]:
-    """Return encoded pictures as one row of bytes, and where each one ends."""
-    parts = []
-    for picture in pictures:
-        data = io.BytesIO()
-        Image.fromarray(picture).save(data, kind, **options)
-        parts.append(np.frombuffer(data.getvalue(), np.uint8))
-    return np.concatenate(parts), np.cumsum([len(part) for part in parts])
+def encoded(picture: np.ndarray, kind: str, **options) -> np.ndarray:
+    """Return the bytes of a picture's file."""
+    data = io.BytesIO()
+    Image.fromarray(np.uint8(picture)).save(data, kind, optimize=True, **options)
+    return np.frombuffer(data.getvalue(), np.uint8)
 
 
 def packed(dataset: str, side: int, quality: int) -> dict[str, np.ndarray]:
     """Return what pets.npz holds: both splits, the test photos behind."""
-    images, masks, breeds, test = [], [], [], []
+    photos, masks, breeds, test = [], [], [], []
     for split in ("trainval", "test"):
-        for photos, ids in pets.load(dataset, split, image_size=side):
-            images.append(np.uint8(photos))
-            masks.append(np.uint8(ids))
+        for images, ids in pets.load(dataset, split, image_size=side):
+            photos += [encoded(one, "JPEG", quality=quality) for one in images]
+            masks += [encoded(one, "PNG") for one in ids]
         rows = pets.load_examples(dataset, split).as_numpy_iterator()
         breeds += [int(row["label"]) for row in rows]
         test += [split == "test"] * (len(breeds) - len(test))
-    photos, photos_ends = files(
-        np.concatenate(images), "JPEG", quality=quality, optimize=True
-    )
-    ids, ids_ends = files(np.concatenate(masks), "PNG", optimize=True)
     return {
-        "photos": photos,
-        "photos_ends": photos_ends,
-        "masks": ids,
-        "masks_ends": ids_ends,
+        "photos": np.concatenate(photos),
+        "photos_ends": np.cumsum([len(one) for one in photos]),
+        "masks": np.concatenate(masks),
+        "masks_ends": np.cumsum([len(one) for one in masks]),
         "test": np.array(test),
         "small": np.bincount(breeds)[breeds] < FEW,
         "classes": np.array(pets.CLASS_NAMES["trimap"]),
@@ -68,17 +62,20 @@ def backbone() -> dict[str, np.ndarray]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     option = parser.add_argument
-    option("--dataset", required=True, help="as in pets.load")
+    option("--dataset", required=True, help="a folder, or oxford_iiit_pet (811 MB)")
     option("--side", type=int, default=448, help="of the square photos, in pixels")
     option("--quality", type=int, default=60, help="of the JPEG files")
     option("--out", type=pathlib.Path, default=environment.ROOT / "build" / "gpu")
     arguments = parser.parse_args()
     try:
-        pack = packed(arguments.dataset, arguments.side, arguments.quality)
-        for name, arrays in (("pets.npz", pack), ("vgg16.npz", backbone())):
+        photos = functools.partial(
+            packed, arguments.dataset, arguments.side, arguments.quality
+        )
+        for name, arrays in (("vgg16.npz", backbone), ("pets.npz", photos)):
             path = arguments.out / name
+            content = arrays()
             with environment.replacing(path) as temporary, temporary.open("wb") as file:
-                np.savez(file, **arrays)
+                np.savez(file, **content)
             print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
