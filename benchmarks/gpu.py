@@ -41,10 +41,11 @@ import numpy as np
 from PIL import Image
 
 from benchmarks import timing
-from utils import batching, environment, fcn, training, vgg16
+from utils import batching, environment, fcn, networks, training, vgg16
 from utils.batching import Batches
 
 PHOTOS, WEIGHTS = "pets.npz", "vgg16.npz"
+CLASSES = ["pet", "background", "border"]
 PACK = "pack it again: python -m tools.results.pack --dataset FOLDER"
 HEADS = {"slim": (512, 1), "paper": (4096, 7)}  # units and kernel of fc6
 RECIPE = {  # that of tools.results.recipe, which a test compares
@@ -161,9 +162,7 @@ def photographs(folder: pathlib.Path, side: int) -> dict[str, tuple]:
         raise ValueError(f"{PHOTOS} has no {min(missing)}; it is no pack of photos.")
     images, masks = decoded(pack, "photos", side), decoded(pack, "masks", side)
     known = set(range(len(pack["classes"]))) | {255}
-    if pack["classes"].tolist() != ["pet", "background", "border"] or (
-        not set(np.unique(masks)) <= known
-    ):
+    if pack["classes"].tolist() != CLASSES or (not set(np.unique(masks)) <= known):
         raise ValueError(
             f"{PHOTOS} holds other classes than pet, background and border; {PACK}."
         )
@@ -395,19 +394,19 @@ def at_once(folder, out, side, epochs, tiny, head="slim", keep=False) -> dict:
     if keep:
         path = out / "fcn_at_once_int8.npz"
         with environment.replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **as_int8(model))
-        restore(model, read(path))
+            about = {"image_size": side, "class_names": CLASSES}
+            np.savez_compressed(file, **about, **as_int8(model))
+        networks.restore(model, read(path))
         found |= {"int8_scores": scored(model, data), "bytes": path.stat().st_size}
     return found
 
 
 def as_int8(model: keras.Model) -> dict[str, np.ndarray]:
-    """Return a network's weights, kernels as int8 with a scale for each output.
+    """Return what `networks.restore` reads, kernels with a scale for each output.
 
     The small kernels of scores and upsampling, three outputs each, stay as they are.
-    The factors of `fcn`'s rescaling layers, which are no weights, go by their names.
     """
-    arrays = {one.name: np.float32(one.scale) for one in rescaling(model)}
+    arrays = {one.name: np.float32(one.scale) for one in networks.rescaling(model)}
     for number, value in enumerate(model.get_weights()):
         if value.ndim == 4 and value.shape[-1] > 3:
             scale = np.float32(np.abs(value).max((0, 1, 2)) / 127)  # (outputs,)
@@ -415,20 +414,6 @@ def as_int8(model: keras.Model) -> dict[str, np.ndarray]:
             arrays[f"{number} scale"], value = scale, np.int8(np.round(value / scale))
         arrays[f"{number}"] = value
     return arrays
-
-
-def restore(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
-    """Give a network the weights that `as_int8` returned."""
-    count = len(model.get_weights())
-    scales = [arrays.get(f"{n} scale", np.float32(1)) for n in range(count)]
-    weights = [np.float32(arrays[f"{n}"]) * scales[n] for n in range(count)]
-    model.set_weights(weights)
-    for layer in rescaling(model):
-        layer.scale = float(arrays[layer.name])
-
-
-def rescaling(model: keras.Model) -> list[keras.layers.Rescaling]:
-    return [one for one in model.layers if isinstance(one, keras.layers.Rescaling)]
 
 
 def run(name: str, arguments: argparse.Namespace) -> dict:

@@ -18,7 +18,7 @@ from PIL import Image
 from benchmarks import gpu, train_step
 from tools.results import pack as packing
 from tools.results import recipe
-from utils import environment, fcn, pet_records
+from utils import environment, fcn, networks, pet_records
 
 # As on a machine that has no TensorFlow.
 PROGRAM = """
@@ -238,7 +238,7 @@ def test_int8_keeps_each_weight_within_half_a_step(pack):
     weights = [random.normal(0, 0.1, w.shape) for w in model.get_weights()]
     model.set_weights(weights)
     arrays = gpu.as_int8(model)
-    gpu.restore(model, arrays)
+    networks.restore(model, arrays)
     for number, (one, two) in enumerate(zip(weights, model.get_weights(), strict=True)):
         step = arrays.get(f"{number} scale", np.float32(1e-6))
         assert (np.abs(one - two) <= 0.501 * step + 1e-7).all()
@@ -311,7 +311,7 @@ def test_an_int8_network_needs_nothing_of_the_one_it_comes_from(pack, monkeypatc
     stored = gpu.as_int8(trained)
     fresh = fcn.build("at_once", 3, fc_units=8, fc_kernel=1, weights=None)
     for model in (trained, fresh):
-        gpu.restore(model, stored)
+        networks.restore(model, stored)
         logits.append(np.stack(list(model(photo, training=False).values())))
     assert np.abs(logits[0]).max() > 1
     np.testing.assert_allclose(logits[1], logits[0], rtol=1e-5, atol=1e-5)

@@ -102,11 +102,7 @@ def prepare(seed: int, deterministic: bool = False) -> str:
 
 
 def provenance(*, started: float, data: str, seed: int, source: str) -> None:
-    """Print how the page above was made: the last cell of every notebook.
-
-    Takes the setup cell's `time.perf_counter()`, the data set's name, the page's seed,
-    and the hash of its source, which the build fills in.
-    """
+    """Print how the page was made; `started` is a `time.perf_counter()`."""
     print(f"device   {device_name()}")
     print("versions " + ", ".join(f"{k} {v}" for k, v in versions().items()))
     print(f"data     {data}, seed {seed}")
@@ -115,32 +111,18 @@ def provenance(*, started: float, data: str, seed: int, source: str) -> None:
 
 
 def cached_network(name: str, *settings: object) -> pathlib.Path:
-    """Say where a network of these settings is kept.
+    """Return where a network is kept: a path in `data/cache/models`, without ending.
 
-    Args:
-        name: the file's name begins with it.
-        settings: all that decides the weights, the data's state included; Keras's
-            version is added, because an older Keras cannot read what a newer one wrote.
-
-    Returns:
-        A path in `data/cache/models`, without ending.
+    Takes how the file's name begins, and all that decides the weights, the data's state
+    included. Keras's version is added: an older one cannot read a newer one's files.
     """
     key = hashlib.sha256(repr((*settings, keras.__version__)).encode()).hexdigest()
     return CACHE / "models" / f"{name}-{key[:16]}"
 
 
 def results(name: str) -> dict:
-    """Read what a tool or benchmark measured, from `results/`, by the file's stem.
-
-    Raises:
-        FileNotFoundError: when nothing of that name was measured.
-    """
+    """Read what a tool or benchmark measured, from `results/`, by the file's stem."""
     path = ROOT / "results" / f"{name}.json"
-    if not path.is_file():
-        measured = sorted(p.stem for p in path.parent.glob("*.json"))
-        raise FileNotFoundError(
-            f"results/{name}.json does not exist; there are {', '.join(measured)}."
-        )
     return json.loads(path.read_text(encoding="utf-8"))
 
 
@@ -156,11 +138,7 @@ def write_results(name: str, figures: dict) -> pathlib.Path:
 
 
 def write_json(path: pathlib.Path, content: dict) -> None:
-    """Write a JSON file whole or not at all; arrays become lists.
-
-    Raises:
-        OSError: when there is no room, or the folder cannot be written.
-    """
+    """Write a JSON file as `replacing` does; arrays become lists."""
     text = json.dumps(content, indent=1, default=np.ndarray.tolist) + "\n"
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -191,10 +169,7 @@ def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def command() -> str:
-    """Return the running command as a reader would type it.
-
-    Paths in the checkout and beside it are relative; others stay as they are.
-    """
+    """Return the running command, with paths beside the checkout relative to it."""
     words = [word.replace(f"{ROOT.parent}/", "../") for word in sys.argv[1:]]
     module = pathlib.Path(sys.argv[0]).resolve().relative_to(ROOT).with_suffix("")
     return " ".join(["python -m", ".".join(module.parts), *words])

@@ -10,8 +10,7 @@ from utils import imagenet, surgery, vgg16
 
 CURE = 'build with weights="imagenet_convolutions" to train new ones.'
 VARIANTS = ("32s", "16s", "8s", "at_once")
-# The next finer variant: its name, the layer it builds on, that layer's source, its own
-# skip, its stride.
+# The next finer variant, the layer it builds on, that one's source, its skip, stride.
 FINER = {
     "32s": ("16s", "score_fc7", "fc7", "pool4", 16),
     "16s": ("8s", "fused_pool4", "pool4", "pool3", 8),
@@ -139,6 +138,8 @@ def build(
     image = keras.Input((None, None, 3), name="image")
     pooled = vgg16.backbone(PadToStride(name="pad", dtype="float32")(image), batch_norm)
     backbone = keras.Model(image, list(pooled.values()), name="backbone")
+    if weights == "imagenet_convolutions":
+        vgg16.load_imagenet_weights(backbone)
     if weights == "imagenet":
         # These fc6 and fc7 were trained on pool5 as it comes: no rescaling between.
         features = _fully_connected(pooled["pool5"], fc_units, fc_kernel, dropout)
@@ -147,19 +148,17 @@ def build(
             raise ValueError(
                 f"The weights from {loaded.origin} have none for fc6 and fc7; {CURE}"
             )
-    else:
-        if weights == "imagenet_convolutions":
-            vgg16.load_imagenet_weights(backbone)
-        features = _rescaled(backbone, "pool5")
-        features = _fully_connected(features, fc_units, fc_kernel, dropout)
+    rescaled = _rescaled(backbone)
+    if weights != "imagenet":
+        features = _fully_connected(rescaled["pool5"], fc_units, fc_kernel, dropout)
     scores = _score(features, num_classes, "fc7")  # (B, H/32, W/32, C)
     learned = upsampling == "learned"
     outputs = {"s32": _to_image(scores, 32, image, learned)}
     if variant != "32s":
-        scores = _fused(scores, "fc7", backbone, "pool4", learned)  # (B, H/16, W/16, C)
+        scores = _fused(scores, "fc7", rescaled, "pool4", learned)  # (B, H/16, W/16, C)
         outputs["s16"] = _to_image(scores, 16, image, learned)
     if variant in ("8s", "at_once"):
-        scores = _fused(scores, "pool4", backbone, "pool3", learned)  # (B, H/8, W/8, C)
+        scores = _fused(scores, "pool4", rescaled, "pool3", learned)  # (B, H/8, W/8, C)
         outputs["s8"] = _to_image(scores, 8, image, learned)
     if variant != "at_once":
         outputs = outputs[f"s{variant[:-1]}"]
@@ -190,7 +189,7 @@ def grow(model: keras.Model) -> keras.Model:
     copy = clone(model)
     learned = copy.get_layer(f"up{coarse[:-1]}").learned
     finer, last, source, skip, stride = FINER[coarse]
-    scores = _fused(copy.get_layer(last).output, source, copy, skip, learned)
+    scores = _fused(copy.get_layer(last).output, source, _rescaled(copy), skip, learned)
     logits = _to_image(scores, stride, copy.input, learned)
     return keras.Model(copy.input, logits, name=f"fcn_{finer}")
 
@@ -254,19 +253,21 @@ def _score(features, num_classes: int, source: str):
     return layers.Conv2D(num_classes, 1, name=f"score_{source}", **options)(features)
 
 
-def _rescaled(backbone: keras.Model, source: str):
-    """Divide the output of a pooling layer by its spread under the weights in use."""
-    pool = backbone.get_layer(f"block{source[-1]}_pool").output
-    normalised = any("_bn" in layer.name for layer in backbone.layers)
+def _rescaled(backbone: keras.Model) -> dict:
+    """Divide pool3, pool4 and pool5 by their spread under the weights in use."""
     # Batch normalisation sees to the scale itself, and differently once trained.
-    spread = 1.0 if normalised else vgg16.feature_spread(backbone)[source]
-    return layers.Rescaling(1 / spread, name=f"{source}_rescaled")(pool)
+    normalised = any("_bn" in layer.name for layer in backbone.layers)
+    ones, rescaled = {"pool3": 1.0, "pool4": 1.0, "pool5": 1.0}, {}
+    for name, size in (ones if normalised else vgg16.feature_spread(backbone)).items():
+        pool = backbone.get_layer(f"block{name[-1]}_pool").output
+        rescaled[name] = layers.Rescaling(1 / size, name=f"{name}_rescaled")(pool)
+    return rescaled
 
 
-def _fused(scores, source: str, backbone: keras.Model, skip: str, learned: bool):
+def _fused(scores, source: str, rescaled: dict, skip: str, learned: bool):
     """Enlarge scores twofold and add those of a skip, which start at zero."""
     upsampled = upsample(scores, 2, f"up2_{source}", learned)
-    skipped = _score(_rescaled(backbone, skip), scores.shape[-1], skip)
+    skipped = _score(rescaled[skip], scores.shape[-1], skip)
     return layers.Add(dtype="float32", name=f"fused_{skip}")([upsampled, skipped])
 
 
@@ -278,11 +279,10 @@ def _to_image(scores, stride: int, image, learned: bool):
 
 def _check(variant, num_classes, fc_units, fc_kernel, upsampling, weights) -> None:
     """Refuse arguments of `build` that cannot work, in one sentence each."""
-    known = ("imagenet", "imagenet_convolutions", None)
     for name, value, choices in (
         ("Variant", variant, VARIANTS),
         ("Upsampling", upsampling, ("bilinear", "learned")),
-        ("Weights", weights, known),
+        ("Weights", weights, ("imagenet", "imagenet_convolutions", None)),
     ):
         if value not in choices:
             raise ValueError(f"{name} {value!r} is unknown; take one of {choices}.")

@@ -12,6 +12,8 @@ from keras import layers
 from utils import environment, fcn, training
 from utils.batching import VOID
 
+PRETRAINED = environment.ROOT / "data" / "networks" / "fcn_at_once_int8.npz"
+
 
 def save_model(model: keras.Model, path: str | os.PathLike) -> None:
     """Write a model as `.keras`, without its optimiser; OSError where that fails."""
@@ -81,13 +83,8 @@ def remember(
 ) -> keras.Model:
     """Return a network that knows what it was trained on; it shares all layers.
 
-    Args:
-        model: of `fcn.build`, with one output.
-        image_size: as for `TrainedOn`.
-        class_names: as for `TrainedOn`.
-
-    Raises:
-        ValueError: when model and names do not fit.
+    Takes a model of `fcn.build` with one output, and what `TrainedOn` takes; raises a
+    ValueError when they do not fit.
     """
     if isinstance(model.output, dict):
         raise ValueError(
@@ -101,6 +98,57 @@ def remember(
 def trained_on(model: keras.Model) -> TrainedOn | None:
     """Return the layer that keeps what a network was trained on, if it has one."""
     return next((x for x in model.layers[::-1] if isinstance(x, TrainedOn)), None)
+
+
+def rescaling(model: keras.Model) -> list[layers.Rescaling]:
+    """List the layers that divide features by their spread; a factor is no weight."""
+    return [one for one in model.layers if isinstance(one, layers.Rescaling)]
+
+
+def restore(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
+    """Give a network of `fcn.build` the weights of an int8 file.
+
+    Args:
+        model: takes them over.
+        arrays: weights by their number in `model.get_weights()`; those of int8 have a
+            `NUMBER scale`, one for each output channel. Factors of `rescaling` by name.
+    """
+    count = len(model.get_weights())
+    scales = [arrays.get(f"{n} scale", np.float32(1)) for n in range(count)]
+    model.set_weights([np.float32(arrays[f"{n}"]) * scales[n] for n in range(count)])
+    for layer in rescaling(model):
+        layer.scale = float(arrays[layer.name])
+
+
+def pretrained(variant: str = "8s") -> keras.Model:
+    """Return the network that comes with the series, trained on photographs of pets.
+
+    What it learned from, its scores and limits: `data/networks/README.md`.
+
+    Args:
+        variant: which of its three outputs, "32s", "16s" or "8s".
+
+    Returns:
+        Photos (B, H, W, 3), RGB 0..255, to logits (B, H, W, 3) of pet, background and
+        border; it was trained at 320 px.
+
+    Raises:
+        ValueError: for another variant; when the file is missing or damaged.
+    """
+    if variant not in ("32s", "16s", "8s"):
+        raise ValueError(f"Variant {variant!r} is unknown; take 32s, 16s or 8s.")
+    model = fcn.build("at_once", 3, fc_units=512, fc_kernel=1, weights=None)
+    try:
+        with np.load(PRETRAINED) as stored:
+            arrays = dict(stored)
+        restore(model, arrays)
+        about = int(arrays["image_size"]), arrays["class_names"].tolist()
+    except Exception as error:  # there are many ways to be damaged, and one cure
+        raise ValueError(
+            f"{PRETRAINED} is missing or damaged; take it from the repository again."
+        ) from error
+    chosen = keras.Model(model.input, model.output[f"s{variant[:-1]}"])
+    return remember(chosen, *about)
 
 
 def heads(model: keras.Model) -> keras.Model:

@@ -77,17 +77,8 @@ def _drawing_hash() -> str:
 def prepared_path(dataset, data_dir, on_error: str, split: str | None = None) -> str:
     """Prepare any of the three sources where that is still to do.
 
-    Args:
-        dataset: `"oxford_iiit_pet"`, `"synthetic_pets"` or a folder's path.
-        data_dir: where prepared data is kept; None means `data/cache/tfds`.
-        on_error: `"stop"` or `"skip"`, for a folder's bad photos.
-        split: one of `SPLITS` that a folder must have; else any will do.
-
-    Returns:
-        The folder with the prepared records.
-
-    Raises:
-        ValueError, FileNotFoundError, ConnectionError, OSError: as for `pets.load`.
+    Arguments and errors are those of `pets.load`; without a split any that a folder has
+    will do. Returns the folder with the prepared records.
     """
     data_dir = pathlib.Path(CACHE / "tfds" if data_dir is None else data_dir)
     if dataset == "oxford_iiit_pet":

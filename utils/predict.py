@@ -1,6 +1,6 @@
 """From a trained network to the mask of any photo, in Python and from the shell.
 
-    python -m utils.predict PHOTO... --model M.keras --out FOLDER
+    python -m utils.predict PHOTO... --out FOLDER [--model M.keras]
 
 Of each photo NAME.EXT three files are written: NAME_mask.png (class ids, drawn in the
 classes' colours), NAME_overlay.jpg (the photo tinted with them) and NAME.json (the
@@ -169,7 +169,8 @@ def _parsed() -> argparse.Namespace:
     )
     option, path = parser.add_argument, pathlib.Path
     option("photos", nargs="+", type=path, metavar="PHOTO", help="file or folder")
-    option("--model", required=True, help=".keras file that knows size and classes")
+    words = ".keras file that knows size and classes (default: the series' network)"
+    option("--model", help=words)
     option("--out", required=True, type=path, help="folder")
     option("--max-side", type=int, help="most pixels a side of what is written")
     option("--force", action="store_true", help="overwrite earlier files")
@@ -196,7 +197,7 @@ def _ready(arguments: argparse.Namespace) -> keras.Model:
             f"--out is {folder}, where nothing can be written ({error.strerror}); give "
             "a folder of yours."
         ) from error
-    model = load_network(arguments.model)
+    model = load_network(arguments.model) if arguments.model else networks.pretrained()
     known = networks.trained_on(model)
     if known is None:
         raise ValueError(

@@ -1,0 +1,122 @@
+"""The network that comes with the series: whole, and as good as its card says."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import skimage.data
+from conftest import ROOT
+from PIL import Image
+
+from utils import environment, fcn, networks, pets, predict
+
+PHOTOS = ROOT.parent / "shared" / "oxford-pets-37"
+
+
+@pytest.mark.slow
+def test_every_output_finds_the_cat():
+    masks = []
+    for variant in ("32s", "16s", "8s"):
+        model = networks.pretrained(variant)
+        assert networks.trained_on(model).class_names == pets.CLASS_NAMES["trimap"]
+        masks.append(predict.predict(model, skimage.data.chelsea()).argmax(-1))
+        assert masks[-1].shape == (300, 451)
+        assert masks[-1][150, 220] == 0 and masks[-1][5, 5] == 1  # nose and wall
+        assert 0.5 < (masks[-1] == 0).mean() < 0.85
+    assert (masks[0] != masks[1]).any() and (masks[1] != masks[2]).any()
+
+
+@pytest.mark.slow
+def test_its_weights_are_those_of_the_file():
+    bare = fcn.build("at_once", 3, fc_units=512, fc_kernel=1, weights=None)
+    number = [weight.path for weight in bare.weights].index("fc6/kernel")
+    with np.load(networks.PRETRAINED) as stored:
+        kernel, scale = stored[f"{number}"], stored[f"{number} scale"]
+    assert kernel.dtype == np.int8 and np.abs(kernel).max() == 127
+    layer = networks.pretrained().get_layer("fc6")
+    np.testing.assert_array_equal(layer.kernel, kernel * scale)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:4_000_000] + bytes(900) + content[4_000_900:],
+        None,
+    ],
+)
+def test_a_damaged_or_missing_file_is_one_sentence(monkeypatch, tmp_path, damage):
+    path = tmp_path / networks.PRETRAINED.name
+    if damage:
+        path.write_bytes(damage(networks.PRETRAINED.read_bytes()))
+    monkeypatch.setattr(networks, "PRETRAINED", path)
+    with pytest.raises(ValueError, match="is missing or damaged; take it") as caught:
+        networks.pretrained()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_the_file_of_another_network_is_refused(monkeypatch, tmp_path):
+    path = tmp_path / "small.npz"
+    small = fcn.build("32s", 3, fc_units=8, fc_kernel=1, weights=None)
+    np.savez(path, **{f"{n}": w for n, w in enumerate(small.get_weights())})
+    monkeypatch.setattr(networks, "PRETRAINED", path)
+    with pytest.raises(ValueError, match="is missing or damaged"):
+        networks.pretrained()
+
+
+def test_another_variant_is_one_sentence():
+    with pytest.raises(ValueError, match="'at_once' is unknown; take 32s, 16s or 8s"):
+        networks.pretrained("at_once")
+
+
+@pytest.mark.slow
+def test_the_command_line_takes_it_where_no_model_is_given(tmp_path):
+    cat = tmp_path / "cat.png"
+    Image.fromarray(skimage.data.chelsea()).save(cat)
+    command = [sys.executable, "-m", "utils.predict", cat, "--out", tmp_path / "out"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    shares = json.loads((tmp_path / "out" / "cat.json").read_text())
+    assert shares["share"]["pet"] > 0.5
+
+
+PROGRAM = """
+import json, sys
+import numpy as np
+from utils import networks, training
+with np.load(sys.argv[1]) as data:
+    pair = data["images"], data["masks"]
+scores = {v: training.evaluate(networks.pretrained(v), pair) for v in ("16s", "8s")}
+print(json.dumps({name: found["mean_iou"] for name, found in scores.items()}))
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_it_scores_what_it_scored_in_float32(tmp_path, backend):
+    if not PHOTOS.is_dir():
+        pytest.skip("the photographs of 37 breeds are not beside the checkout")
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed: requirements-backends.txt")
+    test = list(pets.load(PHOTOS, "test", image_size=320))
+    images, masks = (np.uint8(np.concatenate(part)) for part in zip(*test, strict=True))
+    np.savez(tmp_path / "test.npz", images=images, masks=masks)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, tmp_path / "test.npz"],
+        cwd=ROOT,
+        env=os.environ | {"KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    scored = environment.results("gpu")["tasks"]["long"]["scores"]["test"]
+    for variant, mean_iou in found.items():
+        assert abs(mean_iou - scored[f"s{variant[:-1]}"]) < 0.002
