@@ -3,7 +3,7 @@
 import os
 import pathlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -105,13 +105,13 @@ def rescaling(model: keras.Model) -> list[layers.Rescaling]:
     return [one for one in model.layers if isinstance(one, layers.Rescaling)]
 
 
-def restore(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
+def restore(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
     """Give a network of `fcn.build` the weights of an int8 file.
 
     Args:
-        model: takes them over.
-        arrays: weights by their number in `model.get_weights()`; those of int8 have a
-            `NUMBER scale`, one for each output channel. Factors of `rescaling` by name.
+        model: its weights and factors are replaced.
+        arrays: each weight by its number in `model.get_weights()`; of int8 ones also
+            `NUMBER scale`, for each output channel; factors by the layer's name.
     """
     count = len(model.get_weights())
     scales = [arrays.get(f"{n} scale", np.float32(1)) for n in range(count)]
@@ -123,14 +123,14 @@ def restore(model: keras.Model, arrays: dict[str, np.ndarray]) -> None:
 def pretrained(variant: str = "8s") -> keras.Model:
     """Return the network that comes with the series, trained on photographs of pets.
 
-    What it learned from, its scores and limits: `data/networks/README.md`.
+    What it learned from, scores and limits: `data/networks/README.md`.
 
     Args:
         variant: which of its three outputs, "32s", "16s" or "8s".
 
     Returns:
         Photos (B, H, W, 3), RGB 0..255, to logits (B, H, W, 3) of pet, background and
-        border; it was trained at 320 px.
+        border. `predict.predict` brings a photo to the 320 px it was trained at.
 
     Raises:
         ValueError: for another variant; when the file is missing or damaged.
@@ -140,9 +140,8 @@ def pretrained(variant: str = "8s") -> keras.Model:
     model = fcn.build("at_once", 3, fc_units=512, fc_kernel=1, weights=None)
     try:
         with np.load(PRETRAINED) as stored:
-            arrays = dict(stored)
-        restore(model, arrays)
-        about = int(arrays["image_size"]), arrays["class_names"].tolist()
+            restore(model, stored)
+            about = int(stored["image_size"]), stored["class_names"].tolist()
     except Exception as error:  # there are many ways to be damaged, and one cure
         raise ValueError(
             f"{PRETRAINED} is missing or damaged; take it from the repository again."
