@@ -173,7 +173,7 @@ def photographs(folder: pathlib.Path, side: int) -> dict[str, tuple]:
 
 
 @functools.cache
-def pretrained(folder: pathlib.Path) -> dict[str, list[np.ndarray]]:
+def backbone_weights(folder: pathlib.Path) -> dict[str, list[np.ndarray]]:
     """Return the backbone's weights by layer, cut down to the blocks in use."""
     arrays, found = read(folder / WEIGHTS), {}
     image = keras.Input((None, None, 3))
@@ -192,7 +192,7 @@ def pretrained(folder: pathlib.Path) -> dict[str, list[np.ndarray]]:
 def build(variant: str, head: str, folder: pathlib.Path) -> keras.Model:
     """Build a network on the packed backbone."""
     units, kernel = HEADS[head] if vgg16.BLOCKS is not TINY else (8, 1)
-    arrays = pretrained(folder)
+    arrays = backbone_weights(folder)
     # In place of the download: a machine with a GPU may have no network.
     vgg16.imagenet_weights = lambda source, dense: ("the pack", arrays)
     options = {"fc_units": units, "fc_kernel": kernel, "dropout": 0.5}
@@ -480,13 +480,13 @@ def measured(arguments: argparse.Namespace) -> list[str]:
     # What is wrong with the files is said before the first task begins.
     sides = [task.get("side", SIDE) for task in TASKS.values()]
     data = photographs(arguments.pack, 32 if arguments.rehearse else max(sides))
-    pretrained(arguments.pack)
+    backbone_weights(arguments.pack)
     if arguments.slowest is None:
         arguments.slowest = 240 * max(1, len(data["train"][0]) / TRAINING_PHOTOS)
     if not arguments.rehearse:  # every task reads them anew, in its own process
         del data
         photographs.cache_clear()
-        pretrained.cache_clear()
+        backbone_weights.cache_clear()
     for name in REHEARSED if arguments.rehearse else TASKS:
         minutes = (time.perf_counter() - started) / 60
         if name in tasks:

@@ -123,6 +123,9 @@ def cached_network(name: str, *settings: object) -> pathlib.Path:
 def results(name: str) -> dict:
     """Read what a tool or benchmark measured, from `results/`, by the file's stem."""
     path = ROOT / "results" / f"{name}.json"
+    if not path.is_file():
+        them = ", ".join(sorted(p.stem for p in path.parent.glob("*.json")))
+        raise FileNotFoundError(f"{path} does not exist; there are {them}.")
     return json.loads(path.read_text(encoding="utf-8"))
 
 

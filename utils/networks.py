@@ -225,8 +225,7 @@ def trained_fcn(
         seed: of weights, order and augmentation.
 
     Returns:
-        The network, with a slim fc6 and fc7 (512 units, 1x1); 55 MB on disk, where it
-        can be written.
+        The network, with a slim fc6 and fc7 (512 units, 1x1); 55 MB on disk.
 
     Raises:
         ValueError, OSError: as `fcn.build` and `pets.load` do.

@@ -169,12 +169,9 @@ def _parsed() -> argparse.Namespace:
     )
     option, path = parser.add_argument, pathlib.Path
     option("photos", nargs="+", type=path, metavar="PHOTO", help="file or folder")
-    words = ".keras file that knows size and classes (default: data/networks)"
-    option("--model", help=words)
+    option("--model", help=".keras file that knows size and classes (default: ours)")
     option("--out", required=True, type=path, help="folder")
-    option(
-        "--max-side", type=int, help="shrink what is written to so many pixels a side"
-    )
+    option("--max-side", type=int, help="most pixels a side of what is written")
     option("--force", action="store_true", help="overwrite earlier files")
     arguments = parser.parse_args()
     if arguments.max_side is not None and arguments.max_side < 1:
