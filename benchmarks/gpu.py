@@ -189,13 +189,15 @@ def backbone_weights(folder: pathlib.Path) -> dict[str, list[np.ndarray]]:
     return found
 
 
-def build(variant: str, head: str, folder: pathlib.Path) -> keras.Model:
+def build(
+    variant: str, head: str, folder: pathlib.Path, dropout: float = 0.5
+) -> keras.Model:
     """Build a network on the packed backbone."""
     units, kernel = HEADS[head] if vgg16.BLOCKS is not TINY else (8, 1)
     arrays = backbone_weights(folder)
     # In place of the download: a machine with a GPU may have no network.
     vgg16.imagenet_weights = lambda source, dense: ("the pack", arrays)
-    options = {"fc_units": units, "fc_kernel": kernel, "dropout": 0.5}
+    options = {"fc_units": units, "fc_kernel": kernel, "dropout": dropout}
     return fcn.build(variant, 3, weights="imagenet_convolutions", **options)
 
 
@@ -305,15 +307,18 @@ def fit(model: keras.Model, pair, epochs: int, seed: int, **options):
     return {"step_seconds": clock.step(), "making_seconds": timing.seconds(made, 10)}
 
 
+def evaluated(model: keras.Model, images: np.ndarray, masks: np.ndarray) -> dict:
+    """Do `training.evaluate` in whole batches of 16, filled up with void photos."""
+    void = np.full((-len(masks) % 16, *masks.shape[1:]), 255, masks.dtype)
+    images = np.concatenate([images, np.zeros((*void.shape, 3), images.dtype)])
+    return training.evaluate(model, (images, np.concatenate([masks, void])))
+
+
 def scored(model: keras.Model, data: dict[str, tuple]) -> dict:
     """Return mean IoU over all test photos and over the small breeds, per output."""
     found = {}
     for name in [name for name in data if name != "train"]:
-        images, masks = data[name]
-        # Filled up to whole batches of 16 with photos that are void.
-        void = np.full((-len(masks) % 16, *masks.shape[1:]), 255, masks.dtype)
-        images = np.concatenate([images, np.zeros((*void.shape, 3), images.dtype)])
-        row = training.evaluate(model, (images, np.concatenate([masks, void])))
+        row = evaluated(model, *data[name])
         if "mean_iou" in row:
             found[name] = row["mean_iou"]
         else:

@@ -15,10 +15,10 @@ import pytest
 from conftest import ROOT
 from PIL import Image
 
-from benchmarks import gpu, train_step
+from benchmarks import gpu, train_step, trials
 from tools.results import pack as packing
 from tools.results import recipe
-from utils import environment, fcn, networks, pet_records
+from utils import batching, environment, fcn, networks, pet_records
 
 # As on a machine that has no TensorFlow.
 PROGRAM = """
@@ -315,3 +315,63 @@ def test_an_int8_network_needs_nothing_of_the_one_it_comes_from(pack, monkeypatc
         logits.append(np.stack(list(model(photo, training=False).values())))
     assert np.abs(logits[0]).max() > 1
     np.testing.assert_allclose(logits[1], logits[0], rtol=1e-5, atol=1e-5)
+
+
+# The trials of recipes
+
+
+@pytest.mark.slow
+def test_a_trial_scores_what_it_did_not_train_on(pack):
+    program = PROGRAM.replace("gpu", "trials")
+    words = ["--rehearse", "--trial", "320 px, gentle", "--fold", "1", "--pack", pack]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *map(str, words)],
+        cwd=ROOT,
+        env=os.environ | {"KERAS_BACKEND": "jax"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    row = json.loads(done.stdout.splitlines()[-1])
+    assert (row["trial"], row["fold"]) == ("320 px, gentle", 1)
+    assert row["changes"] == trials.TRIALS["320 px, gentle"] | {
+        "sides": [[18, 320]],
+        "backbone": list(trials.GENTLE["backbone"]),
+    }
+    assert list(row["scores"]) == ["32", "48"] and len(row["loss"]) == 2
+    assert np.isfinite(leaves(row)).all()
+
+
+def test_folds_share_out_the_trainval_photos(pack):
+    images, _ = gpu.photographs(pack, 32)["train"]
+    held = [trials.folded(pack, 32, fold) for fold in range(4)]
+    for part in held:
+        parts = [part["train"][0], part["validation"][0]]
+        assert sorted(map(bytes, np.concatenate(parts))) == sorted(map(bytes, images))
+    apart = np.concatenate([part["validation"][0] for part in held])
+    assert sorted(map(bytes, apart)) == sorted(map(bytes, images))
+
+
+def test_sizes_grow_with_the_epochs(pack):
+    sides, options = (32, 48), {"batch_size": 4, "seed": 3, "augment": True}
+    pairs = {side: gpu.photographs(pack, side)["train"] for side in sides}
+    photos = trials.Growing([(2, *pairs[32]), (1, *pairs[48])], **options)
+    for epoch, side in ((0, 32), (1, 32), (2, 48), (3, 48)):  # one is asked for ahead
+        expected = batching.Batches(*pairs[side], **options).made(epoch, 1)
+        for one, other in zip(photos.made(epoch, 1), expected, strict=True):
+            np.testing.assert_allclose(one, other, atol=0.01)
+
+
+def test_each_block_has_its_own_rate():
+    factors = trials.GENTLE["backbone"]
+    model = fcn.build("32s", 3, weights=None)
+    optimizer = trials.AdamW(backbone_factor=factors)
+    optimizer.build(model.trainable_variables)
+    found = {
+        v.path: f
+        for v, f in zip(model.trainable_variables, optimizer._factors, strict=True)
+    }
+    for path, factor in found.items():
+        block = path.partition("block")[2][:1]
+        assert factor == (factors[int(block) - 1] if block else 1.0)
+    assert set(found.values()) == {*factors, 1.0}

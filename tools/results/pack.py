@@ -2,7 +2,7 @@
 
     python -m tools.results.pack --dataset path/to/oxford-iiit-pet
 
-Writes build/gpu/vgg16.npz (float16) and build/gpu/pets.npz (the bytes of all JPEG and
+Writes build/gpu/vgg16.npz (float16) and build/gpu/pets.npz (the bytes of all WebP and
 all PNG files in a row), which `benchmarks.gpu` reads. Neither is committed.
 """
 
@@ -24,7 +24,7 @@ FEW = 30  # photos of a breed in all; the breeds below are reported apart
 def encoded(picture: np.ndarray, kind: str, **options) -> np.ndarray:
     """Return the bytes of a picture's file."""
     data = io.BytesIO()
-    Image.fromarray(np.uint8(picture)).save(data, kind, optimize=True, **options)
+    Image.fromarray(np.uint8(picture)).save(data, kind, **options)
     return np.frombuffer(data.getvalue(), np.uint8)
 
 
@@ -33,8 +33,8 @@ def packed(dataset: str, side: int, quality: int) -> dict[str, np.ndarray]:
     photos, masks, breeds, test = [], [], [], []
     for split in ("trainval", "test"):
         for images, ids in pets.load(dataset, split, image_size=side):
-            photos += [encoded(one, "JPEG", quality=quality) for one in images]
-            masks += [encoded(one, "PNG") for one in ids]
+            photos += [encoded(one, "WEBP", quality=quality) for one in images]
+            masks += [encoded(one, "PNG", optimize=True) for one in ids]
         rows = pets.load_examples(dataset, split).as_numpy_iterator()
         breeds += [int(row["label"]) for row in rows]
         test += [split == "test"] * (len(breeds) - len(test))
@@ -64,7 +64,7 @@ def main() -> int:
     option = parser.add_argument
     option("--dataset", required=True, help="a folder, or oxford_iiit_pet (811 MB)")
     option("--side", type=int, default=448, help="of the square photos, in pixels")
-    option("--quality", type=int, default=60, help="of the JPEG files")
+    option("--quality", type=int, default=80, help="of the WebP files")
     option("--out", type=pathlib.Path, default=environment.ROOT / "build" / "gpu")
     arguments = parser.parse_args()
     try:
