@@ -38,6 +38,12 @@ def pytest_collection_modifyitems(config, items):
     )
 
 
+def pytest_collection_finish():
+    """Leave what has been imported out of every later search for garbage."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def memory_of_a_module():
     """Let go of the networks and pictures of a module when its last test is over."""

@@ -362,7 +362,7 @@ def test_sizes_grow_with_the_epochs(pack):
             np.testing.assert_allclose(one, other, atol=0.01)
 
 
-def test_each_block_has_its_own_rate():
+def test_each_block_has_its_own_rate(thin):
     factors = trials.GENTLE["backbone"]
     model = fcn.build("32s", 3, weights=None)
     optimizer = trials.AdamW(backbone_factor=factors)

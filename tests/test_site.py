@@ -59,6 +59,7 @@ def site():
     }
 
 
+@pytest.mark.slow
 def test_every_notebook_has_a_page_that_leads_to_its_neighbours(site):
     for before, after in itertools.pairwise(PAGES):
         links = {
@@ -70,6 +71,7 @@ def test_every_notebook_has_a_page_that_leads_to_its_neighbours(site):
     assert {"index.html", "search.html", "data/README.html"} <= set(site)
 
 
+@pytest.mark.slow
 def test_nothing_comes_from_another_server(site):
     for page, tags in site.items():
         for tag, attributes in tags:
@@ -82,6 +84,7 @@ def test_nothing_comes_from_another_server(site):
         )
 
 
+@pytest.mark.slow
 def test_alt_text_is_the_notebooks_own(site):
     for page, tags in site.items():
         alts = [attributes.get("alt") for tag, attributes in tags if tag == "img"]
@@ -98,6 +101,7 @@ def test_alt_text_is_the_notebooks_own(site):
             assert [alt for alt in alts if alt in known] == known
 
 
+@pytest.mark.slow
 def test_all_links_inside_the_site_hold(site):
     ids = {
         page: {attributes["id"] for _, attributes in tags if attributes.get("id")}
@@ -119,6 +123,7 @@ def test_all_links_inside_the_site_hold(site):
                     assert unquote(parts.fragment) in ids[whole], f"{page}: {address}"
 
 
+@pytest.mark.slow
 def test_search_finds_bilinear_where_it_is_taught(site):
     index = (build_site.SITE / "searchindex.js").read_text(encoding="utf-8")
     read = json.loads(index.removeprefix("Search.setIndex(").removesuffix(")"))
@@ -127,6 +132,7 @@ def test_search_finds_bilinear_where_it_is_taught(site):
     assert "notebooks/03_upsampling" in [read["docnames"][n] for n in numbers]
 
 
+@pytest.mark.slow
 def test_formulas_are_typeset_by_the_mathjax_that_is_pinned(site):
     script = (build_site.SITE / "_static" / "tex-svg.js").read_bytes()
     assert hashlib.sha256(script).hexdigest() == build_site.MATHJAX
@@ -143,6 +149,7 @@ def test_another_mathjax_is_refused(monkeypatch):
         build_site.mathjax()
 
 
+@pytest.mark.slow
 def test_what_the_theme_leaves_wrong_for_screen_readers_is_mended(site):
     for page, tags in site.items():
         for tag, attributes in tags:
@@ -151,6 +158,7 @@ def test_what_the_theme_leaves_wrong_for_screen_readers_is_mended(site):
             assert tag != "summary" or "aria-label" not in attributes, page
 
 
+@pytest.mark.slow
 def test_pages_hold_no_path_of_this_machine(site):
     for page in site:
         assert str(ROOT) not in (build_site.SITE / page).read_text(encoding="utf-8"), (

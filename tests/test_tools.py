@@ -35,21 +35,22 @@ def test_setup_cell_is_short_and_the_same_everywhere(stem):
     assert "pip" not in setup
 
 
-def test_setup_cell_says_when_another_utils_is_in_the_way(tmp_path):
+@pytest.mark.parametrize(
+    "sentence",
+    [pytest.param("", marks=pytest.mark.slow), "another utils is loaded: restart"],
+)
+def test_setup_cell_says_when_another_utils_is_in_the_way(tmp_path, sentence):
     setup = build.tagged(build.compose(STEMS[0]), "setup").source
     (tmp_path / "utils").mkdir()  # a folder without __init__.py imports as well
     begin = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import utils\n"
-    for before, sentence in (
-        ("", ""),
-        (begin, "another utils is loaded: restart"),
-    ):
-        done = subprocess.run(
-            [sys.executable, "-c", before + setup + "\nimport utils.batching"],
-            cwd=ROOT / "notebooks",
-            capture_output=True,
-            text=True,
-        )
-        assert sentence in done.stderr and bool(done.returncode) == bool(sentence)
+    before = begin if sentence else ""
+    done = subprocess.run(
+        [sys.executable, "-c", before + setup + "\nimport utils.batching"],
+        cwd=ROOT / "notebooks",
+        capture_output=True,
+        text=True,
+    )
+    assert sentence in done.stderr and bool(done.returncode) == bool(sentence)
 
 
 def executed_notebook(source, *cells):

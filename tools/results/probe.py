@@ -31,10 +31,10 @@ PROBES = {
     "cat_or_dog": "tools.results.cross_validate",
     "judge_synthetic": "tools.results.judge_synthetic",
 }
-# What is a time or a size in memory: true of one machine on one day.
+# What is a time, a size in memory or a GPU's run: true of one machine on one day.
 MEASURED = {
     *("fresh_clone", "gpu", "inference", "input_pipeline", "large_photo", "memory"),
-    *("notebooks", "sliding_window", "train_step"),
+    *("notebooks", "recipe", "sliding_window", "train_step"),
 }
 # How far a number may be from the recorded one, relative and absolute, by the last word
 # of its part; see CONTRIBUTING for the runs these come from. Other parts are equal.
