@@ -126,11 +126,11 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{path} is damaged ({error}); {PACK}.") from error
 
 
-def decoded(pack: dict, kind: str, side: int) -> np.ndarray:
-    """Decode all photos (N, S, S, 3) or masks (N, S, S), uint8, smaller where asked."""
-    found = []
-    for content in np.split(pack[kind], pack[f"{kind}_ends"][:-1]):
-        picture = Image.open(io.BytesIO(content.tobytes()))
+def decoded(pack: dict, kind: str, places: np.ndarray, side: int) -> np.ndarray:
+    """Decode photos (N, S, S, 3) or masks (N, S, S), uint8, smaller where asked."""
+    found, contents = [], np.split(pack[kind], pack[f"{kind}_ends"][:-1])
+    for place in places:
+        picture = Image.open(io.BytesIO(contents[place].tobytes()))
         if picture.width < side:
             raise ValueError(
                 f"{PHOTOS} holds pictures of {picture.width} px and {side} are needed; "
@@ -160,16 +160,18 @@ def photographs(folder: pathlib.Path, side: int) -> dict[str, tuple]:
     }
     if missing := needed - set(pack):
         raise ValueError(f"{PHOTOS} has no {min(missing)}; it is no pack of photos.")
-    images, masks = decoded(pack, "photos", side), decoded(pack, "masks", side)
+    test = pack["test"]
+    chosen = {"train": ~test, "test": test, "small": test & pack["small"]}
+    chosen = {name: np.flatnonzero(one)[:MOST] for name, one in chosen.items()}
+    used = np.unique(np.concatenate(list(chosen.values())))
+    images, masks = (decoded(pack, kind, used, side) for kind in ("photos", "masks"))
     known = set(range(len(pack["classes"]))) | {255}
     if pack["classes"].tolist() != CLASSES or (not set(np.unique(masks)) <= known):
         raise ValueError(
             f"{PHOTOS} holds other classes than pet, background and border; {PACK}."
         )
-    test = pack["test"]
-    chosen = {"train": ~test, "test": test, "small": test & pack["small"]}
-    found = {n: (images[at][:MOST], masks[at][:MOST]) for n, at in chosen.items()}
-    return {name: pair for name, pair in found.items() if len(pair[0])}
+    found = {n: np.searchsorted(used, at) for n, at in chosen.items() if len(at)}
+    return {name: (images[at], masks[at]) for name, at in found.items()}
 
 
 @functools.cache
