@@ -452,6 +452,8 @@ def alone(name: str, arguments: argparse.Namespace) -> dict | None:
         print(f"{name} ended with exit status {done.returncode}", file=sys.stderr)
     except subprocess.TimeoutExpired:
         print(f"{name} took over {limit:.0f} s: --slowest", file=sys.stderr)
+    except (ValueError, IndexError):
+        print(f"{name} ended without a result", file=sys.stderr)
     return None
 
 

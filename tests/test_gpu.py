@@ -286,6 +286,8 @@ def test_photos_on_the_device_change_as_the_recipe_s_do(pack, side):
         ("echo noise; echo '{\"a\": 1}'", {"a": 1}),
         ("echo '{\"a\": 1}'; exit 3", None),
         ("sleep 9", None),
+        ("echo noise", None),
+        ("true", None),
     ],
 )
 def test_a_task_alone_is_read_or_given_up(monkeypatch, tmp_path, script, found):
