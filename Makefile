@@ -6,7 +6,7 @@ PRECISION ?= mixed_bfloat16
 # Tests in two processes, a file's in one of them, in the order of tests/conftest.py.
 SIDE_BY_SIDE = -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: run check test tests test-long lab notebooks site check-site results benchmarks export clean
+.PHONY: run check test tests test-long lab notebooks publish site check-site results benchmarks export clean
 
 run: ## install, execute all notebooks at the size that fits this machine, show a table
 	@$(PYTHON) tools/bootstrap.py requirements.txt
@@ -38,6 +38,10 @@ notebooks: ## build the notebooks whose source changed
 	@$(IN_VENV) -m tools.pages.build
 	@$(IN_VENV) -m tools.pages.exercises
 
+publish: ## write the repository's address everywhere: ADDRESS=https://github.com/NAME/learn-fcn
+	@$(PYTHON) tools/bootstrap.py requirements.txt
+	@$(IN_VENV) -m tools.pages.publish "$(ADDRESS)"
+
 site: ## static pages of the committed notebooks, in build/site/
 	@$(PYTHON) tools/bootstrap.py requirements.txt requirements-site.txt
 	@$(IN_VENV) -m tools.site.build
@@ -47,13 +51,13 @@ check-site: site ## open every page in Chromium, on a desktop and a phone, light
 
 results: ## train again what results/ says of the drawings and of PHOTOS (about an hour)
 	@$(PYTHON) tools/bootstrap.py requirements.txt
-	$(IN_VENV) -m tools.reproduce --frozen --image-size 128 --batch-size 16 --epochs 4 4 4 --resume
+	$(IN_VENV) -m tools.reproduce --freeze 1 2 3 4 5 --image-size 128 --batch-size 16 --epochs 4 4 4 --resume
 	$(IN_VENV) -m tools.reproduce --dataset $(PHOTOS) --task species --seeds 0 --precision $(PRECISION) --no-control --resume
 	$(IN_VENV) -m tools.reproduce --dataset $(PHOTOS) --task trimap --precision $(PRECISION) --resume
 
 benchmarks: ## measure again what results/ says about speed (run on a quiet machine)
 	@$(PYTHON) tools/bootstrap.py requirements.txt
-	@failed=0; for one in benchmarks/[a-z]*.py; do \
+	@failed=0; for one in $(filter-out %/gpu.py %/trials.py,$(wildcard benchmarks/[a-z]*.py)); do \
 	  $(IN_VENV) -m benchmarks.$$(basename $$one .py) || failed=1; done; exit $$failed
 
 export: ## install what tools.export needs; MODEL=file.keras is exported and compared

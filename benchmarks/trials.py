@@ -6,7 +6,7 @@ A trial is the base recipe with a change or two, trained on three quarters of th
 trainval photos and scored on the last quarter; two folds, so two seeds. No test photo
 is looked at. Each run is a process of its own, and its row is in OUT when it ends;
 started again, the command goes on with what is missing. It needs what `benchmarks.gpu`
-needs, and the two files of `tools.results.pack`.
+needs, and the two files of `tools.results.pack`. results/recipe.json is one such OUT.
 """
 
 import argparse
@@ -186,11 +186,26 @@ def alone(name: str, fold: int, arguments: argparse.Namespace) -> dict | None:
         return None
 
 
+def kept(file: pathlib.Path, about: dict) -> list[dict]:
+    """Return the rows that are done; refuse those of another machine."""
+    if not file.is_file():
+        return []
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        rows, same = found["trials"], ("device", "backend", "versions")
+        if any(found[key] != about[key] for key in same):
+            raise ValueError(f"{file} is of another machine or version")
+        return rows
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{error}; give another --out.") from error
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     option = parser.add_argument
     option("--pack", type=pathlib.Path, default=environment.ROOT / "build" / "gpu")
-    option("--out", type=pathlib.Path, default=environment.ROOT / "results/recipe.json")
+    out = environment.ROOT / "build" / "trials.json"
+    option("--out", type=pathlib.Path, default=out)
     option("--at-a-time", type=int, default=5)
     option("--seconds", type=float, default=330, help="then no trial begins")
     option("--rehearse", action="store_true", help="tiny, on a CPU")
@@ -203,10 +218,9 @@ def main() -> int:
         row = run(arguments.trial, arguments.fold, arguments.pack, arguments.rehearse)
         print(json.dumps(row))
         return 0
-    try:
-        rows = json.loads(arguments.out.read_text(encoding="utf-8"))["trials"]
-    except FileNotFoundError:
-        rows = []
+    if not (environment.on_gpu() or arguments.rehearse):
+        print("error: no GPU is seen; --rehearse tries one on a CPU.", file=sys.stderr)
+        return 2
     about = {
         "command": "python -m benchmarks.trials",
         "device": environment.device_name(),
@@ -214,6 +228,13 @@ def main() -> int:
         "versions": environment.versions(),
         "base": BASE,
     }
+    try:
+        rows = kept(arguments.out, about)
+        gpu.photographs(arguments.pack, 32)
+        gpu.backbone_weights(arguments.pack)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     done = {(row["trial"], row["fold"]) for row in rows}
     wanted = [(n, f) for f in FOLDS for n in TRIALS if (n, f) not in done]
     started, writing, failed = time.perf_counter(), threading.Lock(), []

@@ -30,7 +30,11 @@ html_copy_source = False
 html_show_copyright = False
 html_theme_options = {
     "top_of_page_buttons": [],
-    "footer_icons": [{"name": "Source code", "url": address(), "html": "Source code"}],
+    "footer_icons": [
+        {"name": "Source code", "url": url, "html": "Source code"}
+        for url in [address()]
+        if url
+    ],
 }
 highlight_language = "text"  # fences without a language; cells have theirs
 pygments_style = "a11y-high-contrast-light"

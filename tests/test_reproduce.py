@@ -264,6 +264,7 @@ def test_unknown_data_is_refused(monkeypatch, capsys, tmp_path):
         ["--batch-size", "0"],
         ["--seeds", "50000000"],
         ["--task", "nonsense"],
+        ["--freeze", "6"],
         ["--precision", "float8"],
     ],
 )

@@ -18,7 +18,6 @@ from conftest import ROOT
 from nbformat.v4 import new_code_cell, new_output
 from PIL import Image
 
-from tools.pages import build
 from tools.site import build as build_site
 from tools.site import check as check_site
 
@@ -166,8 +165,9 @@ def test_pages_hold_no_path_of_this_machine(site):
         )
 
 
-def test_links_lead_to_pages_or_to_the_repository():
-    address = build.address()
+def test_links_lead_to_pages_or_to_the_repository(monkeypatch):
+    address = "https://example.org/a/b"
+    monkeypatch.setattr(build_site, "address", lambda: address)
     page = PAGES[0].replace(".html", ".ipynb")
     for before, after in {
         "[a](../README.md#the-notebooks)": "[a](../index.md#the-notebooks)",
@@ -180,6 +180,8 @@ def test_links_lead_to_pages_or_to_the_repository():
         "![a cat](figures/vgg16.svg)": "![a cat](figures/vgg16.svg)",
     }.items():
         assert build_site.rehome(before, page) == after
+    monkeypatch.setattr(build_site, "address", lambda: "")
+    assert build_site.rehome("[a](../LICENSE) [b](../tools)", page) == "a b"
 
 
 ASKED = "So look.\n**Predict**: what?"  # a paragraph whose second line happens to ask
@@ -196,6 +198,12 @@ def test_the_title_line_keeps_what_the_theme_does_not_show():
         "# T\n\n[Open in Colab](https://x.org/a){.colab} · [solution](https://x.org/s)"
         f"\n\n{{.predict}}\n{ASKED}"
     )
+
+
+def test_a_title_line_of_the_themes_links_alone_goes():
+    line = "previous: [x](x.ipynb) · [index](../README.md) · next: [y](y.ipynb)"
+    shown = build_site.page_text(f"# T\n\n{line}\n\nText.", "notebooks/a")
+    assert shown.split() == ["#", "T", "Text."]
 
 
 def test_empty_anchors_go_and_the_heading_keeps_its_own():

@@ -15,7 +15,7 @@ from conftest import ROOT
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from tools import bootstrap, run_notebooks
-from tools.pages import build, check, readme
+from tools.pages import build, check
 
 STEMS = list(build.titles())
 
@@ -24,33 +24,6 @@ STEMS = list(build.titles())
 def test_two_builds_give_the_same_bytes(stem):
     first, second = (nbformat.writes(build.compose(stem)) for _ in "ab")
     assert first == second
-
-
-@pytest.mark.parametrize("stem", STEMS)
-def test_setup_cell_is_short_and_the_same_everywhere(stem):
-    notebook = build.compose(stem)
-    setup = build.tagged(notebook, "setup").source
-    assert len(setup.splitlines()) <= 12
-    assert setup == build.tagged(build.compose(STEMS[0]), "setup").source
-    assert "pip" not in setup
-
-
-@pytest.mark.parametrize(
-    "sentence",
-    [pytest.param("", marks=pytest.mark.slow), "another utils is loaded: restart"],
-)
-def test_setup_cell_says_when_another_utils_is_in_the_way(tmp_path, sentence):
-    setup = build.tagged(build.compose(STEMS[0]), "setup").source
-    (tmp_path / "utils").mkdir()  # a folder without __init__.py imports as well
-    begin = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import utils\n"
-    before = begin if sentence else ""
-    done = subprocess.run(
-        [sys.executable, "-c", before + setup + "\nimport utils.batching"],
-        cwd=ROOT / "notebooks",
-        capture_output=True,
-        text=True,
-    )
-    assert sentence in done.stderr and bool(done.returncode) == bool(sentence)
 
 
 def executed_notebook(source, *cells):
@@ -118,21 +91,6 @@ def test_a_notebook_whose_tags_have_moved_is_stale(monkeypatch):
     tagged.metadata["tags"] = []
     monkeypatch.setattr(build, "existing", lambda _: edited)
     assert "edited by hand" in build.stale(STEMS[0], build.compose(STEMS[0]))
-
-
-def test_the_address_is_typed_in_one_place():
-    address = build.address()
-    lines = subprocess.run(
-        ["git", "grep", "-I", address, "--", ":!notebooks/*.ipynb"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    ).stdout.splitlines()
-    # tools.pages.readme writes this line, and a test holds it fresh.
-    filled = {f"{name}:git clone {address}" for name in readme.FILES}
-    assert filled < set(lines)
-    (typed,) = set(lines) - filled
-    assert typed.startswith("pyproject.toml:")
 
 
 BAD = {

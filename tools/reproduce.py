@@ -131,12 +131,18 @@ def parsed() -> argparse.Namespace:
     option("--epochs", type=int, nargs=3, default=[2, 2, 14], help="of the stages")
     option("--batch-size", type=int, default=8)
     option("--seeds", type=int, nargs="+", default=(0, 1, 2))
-    option("--frozen", action="store_true", help="the heads alone, on a CPU's time")
+    usual = [] if environment.on_gpu() else [1, 2]
+    words = (
+        "blocks of VGG16 that do not learn; of all five, the heads are trained alone"
+    )
+    option("--freeze", type=int, nargs="*", default=usual, help=words)
     option("--no-control", dest="control", action="store_false")
     option("--precision", default=precision, choices=environment.POLICIES)
     option("--resume", action="store_true", help="go on where it stopped")
     option("--out", help="NAME; of data and task unless given")
     arguments = parser.parse_args()
+    if not set(arguments.freeze) <= {1, 2, 3, 4, 5}:
+        parser.error("--freeze: VGG16 has the blocks 1 to 5.")
     limits = {"epochs": 1, "seeds": 0, "image_size": 1, "batch_size": 1}
     for name, least in limits.items():
         values = np.ravel(getattr(arguments, name))
@@ -151,7 +157,8 @@ def parsed() -> argparse.Namespace:
 def settings(arguments: argparse.Namespace, name: str) -> dict:
     """Return what decides the figures: equal settings, equal figures."""
     data, pictures = describe(arguments.dataset)
-    given = ("task", "image_size", "epochs", "batch_size", "precision")
+    whole = set(arguments.freeze) == {1, 2, 3, 4, 5}
+    given = ("task", "image_size", "epochs", "freeze", "batch_size", "precision")
     found = {
         "device": environment.device_name(),
         "versions": environment.versions(),
@@ -160,7 +167,7 @@ def settings(arguments: argparse.Namespace, name: str) -> dict:
         "pictures": pictures,
         **{one: getattr(arguments, one) for one in given},
         "network": recipe.LARGE if environment.on_gpu() else recipe.SLIM,
-        "recipe": "heads on a frozen backbone" if arguments.frozen else recipe.RECIPE,
+        "recipe": "heads on a frozen backbone" if whole else recipe.RECIPE,
     }
     return found | {"probe": probe.of(name, found)}
 

@@ -16,6 +16,7 @@ import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CACHE = ROOT / "data" / "cache"
+STARTED = time.perf_counter()
 POLICIES = ("float32", "mixed_float16", "mixed_bfloat16")
 
 
@@ -101,12 +102,12 @@ def prepare(seed: int, deterministic: bool = False) -> str:
     return f"{device_name()}; {listed}; seed {seed}"
 
 
-def provenance(*, started: float, data: str, seed: int, source: str) -> None:
-    """Print how the page was made; `started` is a `time.perf_counter()`."""
+def provenance(*, data: str, seed: int, source: str) -> None:
+    """Print how the page was made; its time is that since this module was imported."""
     print(f"device   {device_name()}")
     print("versions " + ", ".join(f"{k} {v}" for k, v in versions().items()))
     print(f"data     {data}, seed {seed}")
-    print(f"time     {time.perf_counter() - started:.0f} s")
+    print(f"time     {time.perf_counter() - STARTED:.0f} s")
     print(f"source   {source}")
 
 

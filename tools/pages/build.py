@@ -31,37 +31,66 @@ from PIL import Image
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "notebooks" / "src"
 CHATTER = r"^(WARNING: All log messages before absl|[IWE]0000 ).*\n?"
-COLAB = "https://colab.research.google.com"
+GITHUB = "https://github.com/"
 KEY = "learn_fcn"  # our corner of the notebook's metadata
 
 SETUP = """\
-import os, pathlib, subprocess, sys, time  # the setup, the same in every notebook
-STARTED = time.perf_counter()
+import os, sys  # the setup, the same on every page
 os.environ |= {{"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}}
-clone = pathlib.Path.cwd() / "{name}"  # where Colab gets it, once
-root = next((f for f in [clone, *clone.parents] if (f / "utils/vgg16.py").is_file()), 0)
-if not root and "google.colab" in sys.modules:
-    root = clone
-    subprocess.run(["git", "clone", "-q", "--depth=1", "{address}", root], check=True)
-assert root, "open this notebook inside a clone of {address}"
-sys.path.insert(0, str(root))
+{fetch}places = [".", "..", "../..", "{name}", "drive/MyDrive/{name}"]
+root = [one for one in places if os.path.isfile(f"{{one}}/utils/vgg16.py")]
+assert root, "{cure}"
+sys.path.insert(0, os.path.abspath(root[0]))
 import utils
-assert hasattr(utils, "silence"), 'another utils is loaded: restart the kernel'"""
+assert hasattr(utils, "silence"), "another utils is loaded: restart the kernel"\
+"""
+FETCH = """\
+if {{"COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE"}} & set(os.environ):
+    os.path.isdir("{name}") or os.system("git clone -q --depth=1 {address} {name}")
+"""
+CURE = (
+    "there is no folder {name} here: on Colab, copy it to Google Drive, mount that, "
+    "and run this cell again; elsewhere, open this page where it lies in that folder"
+)
+CURE_PUBLISHED = (
+    "there is no folder {name} here: on Colab or Kaggle, see that the internet is on, "
+    "remove what is left of the folder and run this cell again; elsewhere, open this "
+    "page in a clone of {address}"
+)
 
 FOOTER = """\
-environment.provenance(started=STARTED, data=DATASET, seed=SEED, source="{source}")"""
+environment.provenance(data=DATASET, seed=SEED, source="{source}")"""
 
 
 def address() -> str:
-    """Return the repository's address, which stands in pyproject.toml alone."""
+    """Return the repository's address, which `make publish` writes; "" before."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)["project"]["urls"]["Repository"]
+    return tomllib.loads(text)["project"]["urls"].get("Repository", "")
 
 
-def on_colab(name: str) -> str:
-    """Return the address that opens a notebook on Colab."""
-    colab = address().replace("https://github.com", f"{COLAB}/github")
-    return f"{colab}/blob/main/notebooks/{name}.ipynb"
+def hosted(name: str) -> dict[str, tuple[str, str]]:
+    """Return host -> badge and address that opens a notebook there; GitHub's alone."""
+    path = f"{address()}/blob/main/notebooks/{name}.ipynb"
+    if not path.startswith(GITHUB):
+        return {}
+    colab, kaggle = "https://colab.research.google.com", "https://kaggle.com"
+    return {
+        "Colab": (
+            f"{colab}/assets/colab-badge.svg",
+            path.replace(GITHUB, f"{colab}/github/"),
+        ),
+        "Kaggle": (
+            f"{kaggle}/static/images/open-in-kaggle.svg",
+            f"{kaggle}/kernels/welcome?src={path}",
+        ),
+    }
+
+
+def setup() -> str:
+    """Return the setup cell, which fetches the repository once it has an address."""
+    known = {"address": address(), "name": address().rpartition("/")[2] or "learn-fcn"}
+    fetch, cure = (FETCH, CURE_PUBLISHED) if address() else ("", CURE)
+    return SETUP.format(fetch=fetch.format(**known), cure=cure.format(**known), **known)
 
 
 def titles() -> dict[str, str]:
@@ -71,10 +100,9 @@ def titles() -> dict[str, str]:
     return {s: re.search(r"^# # (.+)$", t, re.M)[1].strip() for s, t in texts.items()}
 
 
-def title_cell(name: str, title: str, links: list[str], text: str) -> NotebookNode:
-    """Return the first cell: the title, a line of badge and links, the text."""
-    badge = f"[![Open in Colab]({COLAB}/assets/colab-badge.svg)]({on_colab(name)})"
-    return new_markdown_cell(f"# {title}\n\n{' · '.join([badge, *links])}\n\n{text}")
+def title_cell(title: str, links: list[str], text: str) -> NotebookNode:
+    """Return the first cell: the title, a line of links, the text."""
+    return new_markdown_cell(f"# {title}\n\n{' · '.join(links)}\n\n{text}")
 
 
 def minutes(stem: str) -> str:
@@ -91,29 +119,37 @@ def minutes(stem: str) -> str:
 
 
 def assemble(
-    first: NotebookNode, others: list[NotebookNode], ids: str, footer: bool = True
+    name: str, first: NotebookNode, others: list[NotebookNode], footer: bool = True
 ) -> NotebookNode:
     """Return a notebook of its first cell and a source's others, without outputs.
 
-    Ids begin with `ids`; with `footer` the last cell prints how the page was made.
+    With `footer` the last cell prints how the page was made. The hash does not depend
+    on the address.
     """
     cells = [first]
     for cell in others:
         tags = cell.metadata.get("tags", [])
-        source = cell.source
-        if "setup" in tags:
-            source = SETUP.format(address=address(), name=address().rsplit("/", 1)[1])
         make = new_code_cell if cell.cell_type == "code" else new_markdown_cell
+        source = SETUP if "setup" in tags else cell.source
         cells.append(make(source, metadata={"tags": tags} if tags else {}))
     content = "\0".join(f"{cell.cell_type}\0{cell.source}" for cell in cells)
     source = hashlib.sha256(content.encode()).hexdigest()[:16]
+    for cell in cells[1:]:
+        if cell.source == SETUP:
+            cell.source = setup()
+    places = hosted(name).items()
+    badges = [f"[![Open in {host}]({svg})]({url})" for host, (svg, url) in places]
+    title, line = first.source.split("\n\n", 1)
+    first.source = f"{title}\n\n{' '.join(badges)}{' · ' * bool(badges)}{line}"
     if footer:
         last = FOOTER.format(source=source)
         cells.append(new_code_cell(last, metadata={"tags": ["provenance"]}))
     for number, cell in enumerate(cells):
-        cell.id = f"{ids}-{number:03d}"
+        cell.id = f"{'-'.join(reversed(name.split('/')))}-{number:03d}"
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    if re.search(r"\bfit\(|trained_fcn\(", content):  # it trains: Colab offers a GPU
+        metadata |= {"accelerator": "GPU", "colab": {"gpuType": "T4"}}
     return new_notebook(cells=cells, metadata={**metadata, KEY: {"source": source}})
 
 
@@ -127,8 +163,8 @@ def compose(stem: str) -> NotebookNode:
     links.append("[index](../README.md#the-notebooks)")
     links += [f"next: [{names[one]}]({one}.ipynb)" for one in after]
     text = first.source.replace("{minutes}", minutes(stem)).partition("\n")[2].strip()
-    first = title_cell(stem, f"{stem[:2]} {names[stem]}", links, text)
-    return assemble(first, others, stem)
+    first = title_cell(f"{stem[:2]} {names[stem]}", links, text)
+    return assemble(stem, first, others)
 
 
 def keep_outputs(notebook: NotebookNode, old: NotebookNode) -> None:
@@ -229,16 +265,18 @@ def stale(name: str, new: NotebookNode) -> str | None:
 
 
 def main(
-    make: Callable[[str], NotebookNode] = compose, names: Iterable[str] | None = None
+    make: Callable[[str], NotebookNode] = compose,
+    names: Iterable[str] | None = None,
+    words: list[str] | None = None,
 ) -> int:
-    """Build what is stale of `names`, or what the command line chooses of them."""
+    """Build what is stale of `names`, or what the words of the command choose."""
     parser = argparse.ArgumentParser(description="Build notebooks from their sources.")
     parser.add_argument("only", nargs="*", help="stems or their beginnings, such as 01")
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--check", action="store_true", help="fail when one is stale")
     choice.add_argument("--no-execute", action="store_true", help="sources only")
     choice.add_argument("--force", action="store_true", help="execute all")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     begin = tuple(arguments.only or [""])
     chosen = [n for n in names or titles() if n.rpartition("/")[2].startswith(begin)]
     if not chosen:

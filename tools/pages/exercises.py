@@ -54,11 +54,16 @@ def compose(name: str) -> nbformat.NotebookNode:
     links = [f"chapter: [{title}](../{stem}.ipynb)", OTHER[kind].format(stem=stem)]
     links.append("[index](../../README.md#the-notebooks)")
     title = f"{stem[:2]} {kind.capitalize()}: {title}"
-    first = build.title_cell(name, title, links, f"{text} {LEAD[kind]}")
+    first = build.title_cell(title, links, f"{text} {LEAD[kind]}")
     others = [c for c in others if not LEFT_OUT[kind] & set(c.metadata.get("tags", []))]
-    return build.assemble(first, others, f"{stem}-{kind}", footer=kind == "solutions")
+    return build.assemble(name, first, others, footer=kind == "solutions")
+
+
+def main(words: list[str] | None = None) -> int:
+    """Build what is stale, or what the words of the command choose."""
+    names = [f"{kind}/{stem}" for stem in stems() for kind in LEFT_OUT]
+    return build.main(compose, names, words)
 
 
 if __name__ == "__main__":
-    names = [f"{kind}/{stem}" for stem in stems() for kind in LEFT_OUT]
-    sys.exit(build.main(compose, names))
+    sys.exit(main())

@@ -6,14 +6,15 @@
 Between `<!-- NAME -->` and `<!-- end -->` stands the value that `measured` has by that
 name; the words around it are typed, in each language. A mark begins no line: Markdown
 would take that line for HTML. In the table of notebooks the last two columns are filled
-in: minutes, and the link to Colab; the line `git clone` gets the repository's address.
+in: minutes, and links to Colab and Kaggle once there is an address (`make publish`),
+which the line `git clone` gets too.
 """
 
 import argparse
 import re
 import sys
 
-from tools.pages.build import ROOT, address, on_colab
+from tools.pages.build import ROOT, address, hosted
 from utils import environment
 
 FILES = ("README.md", "README.zh-CN.md")
@@ -110,10 +111,11 @@ def measured() -> dict[str, str]:
 
 
 def notebook_row(match: re.Match) -> str:
-    """Add minutes and the link to Colab to a row of the table of notebooks."""
+    """Add minutes and the links to a row of the table of notebooks."""
     seconds = environment.results("notebooks")["seconds"].get(match[2])
     minutes = f"{seconds / 60:.1f}" if seconds else "?"
-    return f"{match[1]} {minutes} | [Colab]({on_colab(match[2])}) |"
+    links = [f"[{host}]({url})" for host, (_, url) in hosted(match[2]).items()]
+    return f"{match[1]} {minutes} | {' '.join(links) or '–'} |"
 
 
 def filled(text: str) -> str:
@@ -123,14 +125,17 @@ def filled(text: str) -> str:
         sentence = f"nothing measured is called {min(unknown)}; there are "
         raise ValueError(sentence + ", ".join(known))
     text = MARK.sub(lambda m: f"<!-- {m[1]} -->{known[m[1]]}<!-- end -->", text)
-    text = re.sub(r"^git clone .+$", f"git clone {address()}", text, flags=re.MULTILINE)
+    clone = f"git clone {address()}\n" if address() else ""
+    name = address().rpartition("/")[2] or "learn-fcn"
+    text = re.sub(r"(?m)^(?:git clone .+\n)?cd .+$", f"{clone}cd {name}", text)
     return ROW.sub(notebook_row, text)
 
 
-def main() -> int:
+def main(words: list[str] | None = None) -> int:
+    """Write what changed, or fail where it is stale."""
     parser = argparse.ArgumentParser(description="Fill README from results/.")
     parser.add_argument("--check", action="store_true", help="fail when one is stale")
-    check, stale = parser.parse_args().check, []
+    check, stale = parser.parse_args(words).check, []
     for name in FILES:
         old = (ROOT / name).read_text(encoding="utf-8")
         new = filled(old)

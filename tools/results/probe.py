@@ -33,8 +33,8 @@ PROBES = {
 }
 # What is a time, a size in memory or a GPU's run: true of one machine on one day.
 MEASURED = {
-    *("fresh_clone", "gpu", "inference", "input_pipeline", "large_photo", "memory"),
-    *("notebooks", "recipe", "sliding_window", "train_step"),
+    *("colab", "fresh_clone", "gpu", "inference", "input_pipeline", "large_photo"),
+    *("memory", "notebooks", "pytorch", "recipe", "sliding_window", "train_step"),
 }
 # How far a number may be from the recorded one, relative and absolute, by the last word
 # of its part; see CONTRIBUTING for the runs these come from. Other parts are equal.

@@ -49,6 +49,7 @@ class Run:
     def __init__(self, arguments: argparse.Namespace, seed: int, folder: pathlib.Path):
         self.arguments, self.seed, self.folder = arguments, seed, folder
         self.data = {"task": arguments.task, "image_size": arguments.image_size}
+        self.frozen = set(arguments.freeze) == {1, 2, 3, 4, 5}
         self.features = None
         for left_over in folder.glob(".*.partial.*"):  # of a process that was killed
             left_over.unlink()
@@ -62,15 +63,15 @@ class Run:
             # All random numbers of a stage follow from the two, wherever a run starts.
             seed = 100 * self.seed + ORDER.index(name)
             keras.utils.set_random_seed(seed)
-            model, changing = start(), not arguments.frozen
+            model, changing = start(), not self.frozen
             photos = {"batch_size": arguments.batch_size, "seed": seed, **self.data}
             photos |= {"augment": changing, "shuffle": changing}
             photos = pets.load(arguments.dataset, "trainval", **photos)
             options = {"epochs": epochs, "seed": seed, "callbacks": [Clock()]}
-            if arguments.frozen:
+            if self.frozen:
                 history = self.fit_heads(model, photos, **options)
             else:
-                training.freeze(model, () if environment.on_gpu() else (1, 2))
+                training.freeze(model, arguments.freeze)
                 options |= {"checkpoints": checkpoints, **RECIPE}
                 history = training.fit(model, photos, **options)
             environment.write_json(path.with_suffix(".json"), history)
@@ -81,7 +82,7 @@ class Run:
 
     def fit_heads(self, model: keras.Model, photos, **options) -> dict[str, list]:
         """Train the heads in seconds, without checkpoints; return what was measured."""
-        training.freeze(model, (1, 2, 3, 4, 5))
+        training.freeze(model, self.arguments.freeze)
         started = time.perf_counter()
         # What the frozen backbone says is the same in all stages.
         self.features = self.features or networks.backbone_features(model, photos)
@@ -130,7 +131,9 @@ def probe(table: dict) -> dict[str, str]:
     """Run the stages with a table's settings on made photos, up to each `fit`."""
     gpu, found = not table["device"].startswith("CPU"), {}
     settings = table | {"image_size": made.SIZE}
-    settings["frozen"] = isinstance(table["recipe"], str)
+    # Tables from before say the whole backbone, or nothing of two blocks.
+    blocks = [1, 2, 3, 4, 5] if isinstance(table["recipe"], str) else [1, 2]
+    settings["freeze"] = table.get("freeze", blocks)
     with (
         made.data() as settings["dataset"],
         tempfile.TemporaryDirectory() as home,

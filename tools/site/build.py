@@ -67,7 +67,9 @@ def rehome(text: str, path: str) -> str:
         return f"]({target}{hash_}{anchor})"
 
     text = re.sub(r"!\[([^\]]*)\]\(https?:[^)]*\)", r"\1", text)
-    return re.sub(r"\]\((?!https?:|mailto:|#)([^)\s]+)\)", turned, text)
+    text = re.sub(r"\]\((?!https?:|mailto:|#)([^)\s]+)\)", turned, text)
+    # Where there is no address yet, the words alone.
+    return re.sub(r"\[([^\]]+)\]\(/(?:blob|tree)/main/[^)]*\)", r"\1", text)
 
 
 def page_text(text: str, path: str) -> str:
@@ -79,7 +81,7 @@ def page_text(text: str, path: str) -> str:
     """
     for pattern, shown in (
         (r'^<a id="[\w-]+"></a>\n+', ""),
-        (r" · (?:(?:previous|next): \[[^\]]*\]|\[index\])\([^)]*\)", ""),
+        (r"(?:^| · )(?:(?:previous|next): \[[^\]]*\]|\[index\])\([^)]*\)", ""),
         (r"^(\[!\[Open in Colab\]\S+)", r"\1{.colab}"),
     ):
         text = re.sub(pattern, shown, text, flags=re.MULTILINE)
