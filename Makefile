@@ -51,13 +51,13 @@ check-site: site ## open every page in Chromium, on a desktop and a phone, light
 
 results: ## train again what results/ says of the drawings and of PHOTOS (about an hour)
 	@$(PYTHON) tools/bootstrap.py requirements.txt
-	$(IN_VENV) -m tools.reproduce --freeze 1 2 3 4 5 --image-size 128 --batch-size 16 --epochs 4 4 4 --resume
+	$(IN_VENV) -m tools.reproduce --frozen --image-size 128 --batch-size 16 --epochs 4 4 4 --resume
 	$(IN_VENV) -m tools.reproduce --dataset $(PHOTOS) --task species --seeds 0 --precision $(PRECISION) --no-control --resume
 	$(IN_VENV) -m tools.reproduce --dataset $(PHOTOS) --task trimap --precision $(PRECISION) --resume
 
 benchmarks: ## measure again what results/ says about speed (run on a quiet machine)
 	@$(PYTHON) tools/bootstrap.py requirements.txt
-	@failed=0; for one in $(filter-out %/gpu.py %/trials.py,$(wildcard benchmarks/[a-z]*.py)); do \
+	@failed=0; for one in $(filter-out %/gpu.py %/pytorch.py %/trials.py,$(wildcard benchmarks/[a-z]*.py)); do \
 	  $(IN_VENV) -m benchmarks.$$(basename $$one .py) || failed=1; done; exit $$failed
 
 export: ## install what tools.export needs; MODEL=file.keras is exported and compared

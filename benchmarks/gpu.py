@@ -126,11 +126,11 @@ def read(path: pathlib.Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{path} is damaged ({error}); {PACK}.") from error
 
 
-def decoded(pack: dict, kind: str, places: np.ndarray, side: int) -> np.ndarray:
+def decoded(pack: dict, kind: str, numbers: np.ndarray, side: int) -> np.ndarray:
     """Decode photos (N, S, S, 3) or masks (N, S, S), uint8, smaller where asked."""
     found, contents = [], np.split(pack[kind], pack[f"{kind}_ends"][:-1])
-    for place in places:
-        picture = Image.open(io.BytesIO(contents[place].tobytes()))
+    for number in numbers:
+        picture = Image.open(io.BytesIO(contents[number].tobytes()))
         if picture.width < side:
             raise ValueError(
                 f"{PHOTOS} holds pictures of {picture.width} px and {side} are needed; "

@@ -181,80 +181,103 @@ def alone(name: str, fold: int, arguments: argparse.Namespace) -> dict | None:
     command = [sys.executable, "-m", "benchmarks.trials", "--trial", *words]
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, timeout=600)
-        return json.loads(done.stdout.splitlines()[-1]) if not done.returncode else None
-    except (subprocess.TimeoutExpired, ValueError, IndexError):
-        return None
+        if done.returncode == 0:
+            return json.loads(done.stdout.splitlines()[-1])
+        said = f"ended with exit status {done.returncode}"
+    except subprocess.TimeoutExpired:
+        said = "took over 600 s"
+    except (ValueError, IndexError):
+        said = "ended without a result"
+    print(f"{name}, fold {fold}: {said}", file=sys.stderr)
+    return None
 
 
-def kept(file: pathlib.Path, about: dict) -> list[dict]:
-    """Return the rows that are done; refuse those of another machine."""
+def kept(file: pathlib.Path, about: dict) -> dict[tuple[str, int], dict]:
+    """Return the rows that are done; refuse those of another machine or base."""
     if not file.is_file():
-        return []
+        return {}
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        rows, same = found["trials"], ("device", "backend", "versions")
-        if any(found[key] != about[key] for key in same):
-            raise ValueError(f"{file} is of another machine or version")
-        return rows
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{error}; give another --out.") from error
+        rows = {(row["trial"], row["fold"]): row for row in found.pop("trials")}
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{file} is damaged; give another --out.") from None
+    if found != json.loads(json.dumps(about)):  # tuples are lists there
+        raise ValueError(f"{file} is of another machine or recipe; give another --out.")
+    return rows
 
 
-def main() -> int:
+def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     option = parser.add_argument
     option("--pack", type=pathlib.Path, default=environment.ROOT / "build" / "gpu")
-    out = environment.ROOT / "build" / "trials.json"
-    option("--out", type=pathlib.Path, default=out)
+    option("--out", type=pathlib.Path, help="default: build/trials.json")
     option("--at-a-time", type=int, default=5)
     option("--seconds", type=float, default=330, help="then no trial begins")
     option("--rehearse", action="store_true", help="tiny, on a CPU")
     option("--trial", choices=TRIALS, help="this one alone; prints its row")
-    option("--fold", type=int, default=0)
+    option("--fold", type=int, default=0, choices=range(4))
     arguments = parser.parse_args()
-    if arguments.rehearse:
-        vgg16.BLOCKS, gpu.MOST = gpu.TINY, 48
-    if arguments.trial:
-        row = run(arguments.trial, arguments.fold, arguments.pack, arguments.rehearse)
-        print(json.dumps(row))
-        return 0
-    if not (environment.on_gpu() or arguments.rehearse):
-        print("error: no GPU is seen; --rehearse tries one on a CPU.", file=sys.stderr)
+    if arguments.at_a_time < 1:
+        parser.error("--at-a-time: give a whole number from 1 up.")
+    name = "trials_rehearsal.json" if arguments.rehearse else "trials.json"
+    arguments.out = arguments.out or environment.ROOT / "build" / name
+    return arguments
+
+
+def main() -> int:
+    arguments = parsed()
+    try:
+        if not (environment.on_gpu() or arguments.rehearse):
+            raise ValueError("no GPU is seen; --rehearse tries one on a CPU.")
+        if arguments.rehearse:
+            vgg16.BLOCKS, gpu.MOST = gpu.TINY, 48
+        if arguments.trial:
+            where = arguments.pack, arguments.rehearse
+            print(json.dumps(run(arguments.trial, arguments.fold, *where)))
+            return 0
+        return tried(arguments)
+    except (ValueError, OSError, FloatingPointError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def tried(arguments: argparse.Namespace) -> int:
+    """Do all trials that OUT lacks; return 2 where one failed."""
     about = {
         "command": "python -m benchmarks.trials",
         "device": environment.device_name(),
         "backend": keras.backend.backend(),
         "versions": environment.versions(),
+        "rehearsal": arguments.rehearse,
         "base": BASE,
     }
-    try:
-        rows = kept(arguments.out, about)
-        gpu.photographs(arguments.pack, 32)
-        gpu.backbone_weights(arguments.pack)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    done = {(row["trial"], row["fold"]) for row in rows}
-    wanted = [(n, f) for f in FOLDS for n in TRIALS if (n, f) not in done]
-    started, writing, failed = time.perf_counter(), threading.Lock(), []
+    rows = kept(arguments.out, about)
+    # What is wrong with the files is said before the first trial begins.
+    sides = (side for one in TRIALS.values() for _, side in one.get("sides", ()))
+    gpu.photographs(arguments.pack, 48 if arguments.rehearse else max(sides))
+    gpu.backbone_weights(arguments.pack)
+    wanted = [(name, f) for f in FOLDS for name in TRIALS if (name, f) not in rows]
+    started, writing, failed, late = time.perf_counter(), threading.Lock(), [], []
 
     def one(name: str, fold: int) -> None:
         if time.perf_counter() - started > arguments.seconds or len(failed) > 5:
+            late.append(name)
             return
         row = alone(name, fold, arguments)
         if row is None:
             failed.append(name)
-            print(f"{name}, fold {fold}: failed", flush=True)
             return
         found = {s: round(of["s8"]["mean_iou"], 4) for s, of in row["scores"].items()}
         with writing:
-            rows.append(row)
-            environment.write_json(arguments.out, about | {"trials": rows})
+            rows[name, fold] = row
+            content = about | {"trials": list(rows.values())}
+            environment.write_json(arguments.out, content)
             print(f"{name}, fold {fold}: {found}", flush=True)
 
     with concurrent.futures.ThreadPoolExecutor(arguments.at_a_time) as pool:
         list(pool.map(lambda each: one(*each), wanted))
+    if late:
+        print(f"{len(late)} not begun after {arguments.seconds:.0f} s; start again.")
     return 2 if failed else 0
 
 

@@ -12,7 +12,7 @@ from conftest import ROOT
 from tools.pages import build, publish
 
 STEMS = list(build.titles())
-ADDRESS = "https://git.example-host.org:8443/a.b-c/_d/learn.fcn-2"
+ADDRESS = "https://git.example-host.org:8443/a.b-c/d_/learn.fcn-2"
 OUR_OWN = "https://github.com/some-one/learn-fcn"
 
 
@@ -122,6 +122,12 @@ def test_another_utils_in_the_way_is_said(repository, tmp_path, monkeypatch):
         "git@github.com:a/b",
         "https://github.com/a/b\nc",
         "https://github.com/é/b",
+        "https://github.com/NAME/learn-fcn",
+        "https://github.com/a/b/tree/main",
+        "https://www.github.com/a/b",
+        "https://example.org/a/..",
+        "https://example.org/a/-b",
+        "https://example.org/a/~b",
     ],
 )
 def test_a_wrong_address_is_one_sentence(address, monkeypatch, capsys):
@@ -142,7 +148,12 @@ def test_badges_are_for_github_alone(monkeypatch):
         monkeypatch.setattr(build, "address", lambda address=address: address)
         title = build.compose(STEMS[0]).cells[0].source
         assert title.count("[![Open in ") == count
-        assert title.count(f"{OUR_OWN[19:]}/blob/main/notebooks/{STEMS[0]}") == count
+        path = f"some-one/learn-fcn/blob/main/notebooks/{STEMS[0]}.ipynb"
+        for link in (
+            f"https://colab.research.google.com/github/{path}",
+            f"https://kaggle.com/kernels/welcome?src=https://github.com/{path}",
+        ):
+            assert title.count(f"]({link})") == count // 2
 
 
 def test_the_hash_does_not_depend_on_the_address(monkeypatch):
@@ -182,7 +193,9 @@ def test_published_twice_then_taken_back(tmp_path):
     assert states[1] == states[2] and states[4] == states[0]
     for state, address in ((states[1], ADDRESS), (states[3], OUR_OWN)):
         said = [name for name, content in state.items() if address.encode() in content]
-        assert {str(name) for name in said} >= {"README.md", "pyproject.toml"}
+        assert {str(name) for name in said} >= {
+            *("README.md", "README.zh-CN.md", "pyproject.toml", "CITATION.cff")
+        }
         pages = [name for name in said if name.suffix == ".ipynb"]
         assert len(pages) == sum(name.suffix == ".ipynb" for name in state)
         for name in pages:  # and what they show is what it was

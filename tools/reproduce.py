@@ -136,6 +136,7 @@ def parsed() -> argparse.Namespace:
         "blocks of VGG16 that do not learn; of all five, the heads are trained alone"
     )
     option("--freeze", type=int, nargs="*", default=usual, help=words)
+    option("--frozen", action="store_const", dest="freeze", const=[1, 2, 3, 4, 5])
     option("--no-control", dest="control", action="store_false")
     option("--precision", default=precision, choices=environment.POLICIES)
     option("--resume", action="store_true", help="go on where it stopped")

@@ -10,6 +10,7 @@ results/colab.json, and what the page says while there is no address. Linux only
 """
 
 import argparse
+import json
 import os
 import pathlib
 import resource
@@ -49,12 +50,12 @@ def install() -> None:
     stamp.write_text(wanted, encoding="utf-8")
 
 
-def publish() -> pathlib.Path:
-    """Return a copy of the last commit that has an address."""
-    served = HOME / "served" / "learn-fcn"
+def published(address: str) -> pathlib.Path:
+    """Return a copy of the last commit with this address, or none."""
+    served = HOME / ("plain" if address == "none" else "served") / "learn-fcn"
     shutil.rmtree(served, ignore_errors=True)
     said(["git", "clone", "-q", ROOT, served])
-    said([sys.executable, "-m", "tools.pages.publish", ADDRESS], cwd=served)
+    said([sys.executable, "-m", "tools.pages.publish", address], cwd=served)
     return served
 
 
@@ -82,39 +83,52 @@ def execute(page: pathlib.Path) -> tuple[float, float, str]:
         _, status, usage = os.wait4(run.pid, 0)
     run.returncode = os.waitstatus_to_exitcode(status)
     last = log.read_text(encoding="utf-8").strip().rpartition("\n")[2]
-    wrong = last if run.returncode else ""
-    return time.perf_counter() - started, usage.ru_maxrss * 1024 / 1e9, wrong
+    wrong = run.returncode and (last or f"ended with exit status {run.returncode}")
+    return time.perf_counter() - started, usage.ru_maxrss * 1024 / 1e9, wrong or ""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Try the pages as on Colab.")
     parser.add_argument("--only", nargs="+", metavar="NN", default=[""])
     begin = tuple(parser.parse_args().only)
+    names = sorted(
+        path.name for path in (ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb")
+    )
+    if not (names := [name for name in names if name.startswith(begin)]):
+        parser.error(f"no notebook begins with {' or '.join(begin)}")
     HOME.mkdir(parents=True, exist_ok=True)
     install()
-    served, rows, failed = publish(), {}, False
-    plain = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-    for path in [path for path in plain if path.name.startswith(begin)]:
-        folder = HOME / "pages" / path.stem
+    plain, served = published("none"), published(ADDRESS)
+    rows, failed = {}, False
+    for name in names:
+        folder = HOME / "pages" / name.partition(".")[0]
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        page, row = folder / path.name, {"seconds": [], "peak_memory_gb": []}
-        shutil.copy(path, page)  # as it is committed: without an address
+        page, row = folder / name, {"seconds": [], "peak_memory_gb": []}
+        shutil.copy(plain / "notebooks" / name, page)
         *_, wrong = execute(page)
         row["without an address"] = wrong
-        text = (served / "notebooks" / path.name).read_text(encoding="utf-8")
+        failed |= "there is no folder learn-fcn here" not in wrong
+        text = (served / "notebooks" / name).read_text(encoding="utf-8")
         page.write_text(text.replace(ADDRESS, served.as_uri()), encoding="utf-8")
         for _ in range(2):
             seconds, peak, wrong = execute(page)
             row["seconds"].append(round(seconds))
             row["peak_memory_gb"].append(round(peak, 2))
             failed |= bool(wrong)
-            print(f"{path.stem}: {seconds:.0f} s, {peak:.1f} GB {wrong}", flush=True)
-        rows[path.stem] = row
+            print(f"{name}: {seconds:.0f} s, {peak:.1f} GB {wrong}", flush=True)
+        rows[page.stem] = row
+    words = "import json; from utils import environment\n"
+    words += "print(json.dumps(environment.versions()))"
+    asked = subprocess.run([PYTHON, "-c", words], cwd=ROOT, capture_output=True)
     # Not earlier: a process counts for as large as the one that starts it.
     from utils import environment
 
-    print(f"results/{environment.write_results('colab', {'pages': rows}).name}")
+    before = {}
+    if (ROOT / "results" / "colab.json").is_file():
+        before = environment.results("colab")["pages"]
+    figures = {"versions": json.loads(asked.stdout), "pages": before | rows}
+    print(f"results/{environment.write_results('colab', figures).name}")
     return int(failed)
 
 

@@ -37,7 +37,7 @@ KEY = "learn_fcn"  # our corner of the notebook's metadata
 SETUP = """\
 import os, sys  # the setup, the same on every page
 os.environ |= {{"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}}
-{fetch}places = [".", "..", "../..", "{name}", "drive/MyDrive/{name}"]
+{fetch}places = [".", "..", "../..", "drive/MyDrive/learn-fcn", "learn-fcn"]
 root = [one for one in places if os.path.isfile(f"{{one}}/utils/vgg16.py")]
 assert root, "{cure}"
 sys.path.insert(0, os.path.abspath(root[0]))
@@ -46,16 +46,16 @@ assert hasattr(utils, "silence"), "another utils is loaded: restart the kernel"\
 """
 FETCH = """\
 if {{"COLAB_RELEASE_TAG", "KAGGLE_KERNEL_RUN_TYPE"}} & set(os.environ):
-    os.path.isdir("{name}") or os.system("git clone -q --depth=1 {address} {name}")
+    os.system("git clone -q --depth=1 {address} learn-fcn")  # nothing, the second time
 """
 CURE = (
-    "there is no folder {name} here: on Colab, copy it to Google Drive, mount that, "
+    "there is no folder learn-fcn here: on Colab, copy it to Google Drive, mount that, "
     "and run this cell again; elsewhere, open this page where it lies in that folder"
 )
 CURE_PUBLISHED = (
-    "there is no folder {name} here: on Colab or Kaggle, see that the internet is on, "
-    "remove what is left of the folder and run this cell again; elsewhere, open this "
-    "page in a clone of {address}"
+    "there is no folder learn-fcn here: on Colab or Kaggle, see that the internet is "
+    "on, remove what is left of the folder and run this cell again; elsewhere, open "
+    "this page in a clone of {address}"
 )
 
 FOOTER = """\
@@ -88,9 +88,9 @@ def hosted(name: str) -> dict[str, tuple[str, str]]:
 
 def setup() -> str:
     """Return the setup cell, which fetches the repository once it has an address."""
-    known = {"address": address(), "name": address().rpartition("/")[2] or "learn-fcn"}
     fetch, cure = (FETCH, CURE_PUBLISHED) if address() else ("", CURE)
-    return SETUP.format(fetch=fetch.format(**known), cure=cure.format(**known), **known)
+    fetch, cure = (words.format(address=address()) for words in (fetch, cure))
+    return SETUP.format(fetch=fetch, cure=cure)
 
 
 def titles() -> dict[str, str]:

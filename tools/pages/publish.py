@@ -16,7 +16,11 @@ from tools.pages import build, exercises, readme
 
 NONE = "none"
 # A host, a port perhaps, two or more folders; all of it safe in a shell and in quotes.
-ADDRESS = r"https://[\w-]+(\.[\w-]+)+(:\d+)?(/[\w.~-]+){2,}"
+# On GitHub exactly two: what a browser shows may go on with /tree/main.
+ADDRESS = (
+    r"https://(?:github\.com(?:/\w[\w.-]*){2}"
+    r"|(?!(?:www\.)?github\.com)[\w-]+(?:\.[\w-]+)+(?::\d+)?(?:/\w[\w.-]*){2,})"
+)
 PLACES = {
     "pyproject.toml": 'Repository = "{}"',
     "CITATION.cff": 'repository-code: "{}"',
@@ -26,7 +30,8 @@ PLACES = {
 def checked(address: str) -> str:
     """Return an address without what may stand behind it; ValueError for no address."""
     short = address.strip().rstrip("/").removesuffix(".git")
-    if short != NONE and not re.fullmatch(ADDRESS, short, re.ASCII):
+    fits = re.fullmatch(ADDRESS, short, re.ASCII) and "/NAME/" not in short
+    if short != NONE and not fits:
         raise ValueError(
             f"{address!r} is no address of a repository; give one such as "
             "https://github.com/NAME/learn-fcn."
@@ -36,6 +41,8 @@ def checked(address: str) -> str:
 
 def write(address: str) -> None:
     """Write the address to the two files from which all else is made."""
+    if build.main(words=["--check"]) or exercises.main(words=["--check"]):
+        raise ValueError("a page is stale, as said above; build it first.")
     for name, line in PLACES.items():
         path = build.ROOT / name
         text = path.read_text(encoding="utf-8")
@@ -53,12 +60,12 @@ def main() -> int:
     given = parser.parse_args().address
     try:
         write(checked(given))
+        for make in (build.main, exercises.main):
+            make(words=["--no-execute"])
+        return readme.main(words=[])
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    for make in (build.main, exercises.main):
-        make(words=["--no-execute"])
-    return readme.main(words=[])
 
 
 if __name__ == "__main__":

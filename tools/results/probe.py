@@ -30,6 +30,7 @@ PROBES = {
     "export": "tools.export",
     "cat_or_dog": "tools.results.cross_validate",
     "judge_synthetic": "tools.results.judge_synthetic",
+    "skips": "tools.results.skips",
 }
 # What is a time, a size in memory or a GPU's run: true of one machine on one day.
 MEASURED = {

@@ -131,8 +131,10 @@ def probe(table: dict) -> dict[str, str]:
     """Run the stages with a table's settings on made photos, up to each `fit`."""
     gpu, found = not table["device"].startswith("CPU"), {}
     settings = table | {"image_size": made.SIZE}
-    # Tables from before say the whole backbone, or nothing of two blocks.
-    blocks = [1, 2, 3, 4, 5] if isinstance(table["recipe"], str) else [1, 2]
+    # Tables from before do not say it.
+    blocks = (
+        [1, 2, 3, 4, 5] if isinstance(table["recipe"], str) else [1, 2][: 2 - 2 * gpu]
+    )
     settings["freeze"] = table.get("freeze", blocks)
     with (
         made.data() as settings["dataset"],

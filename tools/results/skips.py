@@ -10,6 +10,7 @@ when it ends; started again, the command goes on with what is missing.
 
 import argparse
 import contextlib
+import itertools
 import pathlib
 import sys
 
@@ -17,9 +18,9 @@ import keras
 
 from tools.results import made
 from tools.results import probe as probes
+from tools.results.recipe import SLIM
 from utils import environment, fcn, networks, pets, training
 
-SLIM = {"fc_units": 512, "fc_kernel": 1, "weights": "imagenet_convolutions"}
 SIZE, BATCH, EPOCHS = 160, 16, 4
 RATES = (1e-4, 1e-3, 1e-2, 1e-1)
 PAPER = {"pool3": 1e-4, "pool4": 1e-2}  # factors of the paper's code
@@ -43,6 +44,8 @@ def network(spread) -> keras.Model:
 def run(spread: str, rate: float, train, validation, epochs: int) -> dict:
     """Train one network; return its losses and scores, epoch by epoch."""
     model = network(SPREADS[spread])
+    # Made here, so that each network sees the photos in the same order.
+    train = train.shuffle(len(train), seed=0).batch(BATCH)
     try:
         history = training.fit(
             networks.heads(model),
@@ -65,7 +68,7 @@ def features(dataset: str, size: int) -> tuple:
         photos = pets.load(dataset, split, image_size=size, batch_size=BATCH)
         found.append(networks.backbone_features(model, photos))
     train, validation = found
-    return train.shuffle(len(train), seed=0).batch(BATCH), validation.batch(BATCH)
+    return train, validation.batch(BATCH)
 
 
 def probe(table: dict) -> dict[str, str]:
@@ -82,30 +85,39 @@ def probe(table: dict) -> dict[str, str]:
     return found
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dataset", required=True, help="as in pets.load")
-    dataset = parser.parse_args().dataset
+def measure(dataset: str) -> None:
+    """Train what results/skips.json lacks; ValueError where it is of another run."""
     environment.prepare(seed=0)
     figures = {"dataset": pathlib.Path(dataset).name, "image_size": SIZE}
-    figures |= {"epochs": EPOCHS, "batch_size": BATCH, "rates": RATES}
-    try:
-        done = environment.results("skips")
-    except FileNotFoundError:
-        done = {"runs": []}
-    rows = done["runs"]
-    kept = {(row["spread"], row["learning_rate"]) for row in rows}
-    wanted = [(s, r) for s in SPREADS for r in RATES if (s, r) not in kept]
-    try:
-        data = features(dataset, SIZE)
-        figures["probe"] = probes.of("skips", figures)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    for spread, rate in wanted:
+    figures |= {"epochs": EPOCHS, "batch_size": BATCH, "rates": list(RATES)}
+    figures["probe"] = probes.of("skips", figures)
+    rows = []
+    if (environment.ROOT / "results" / "skips.json").is_file():
+        try:
+            done = environment.results("skips")
+            rows, before = done["runs"], {key: done[key] for key in figures}
+            kept = {(row["spread"], row["learning_rate"]) for row in rows}
+        except (ValueError, KeyError) as error:
+            raise ValueError("results/skips.json is damaged; remove it.") from error
+        if before != figures:
+            raise ValueError("results/skips.json is of another run; remove it.")
+    data = features(dataset, SIZE)
+    for spread, rate in itertools.product(SPREADS, RATES):
+        if rows and (spread, rate) in kept:
+            continue
         rows.append(run(spread, rate, *data, EPOCHS))
         print(spread, rate, rows[-1]["val_mean_iou"][-1:], flush=True)
         environment.write_results("skips", figures | {"runs": rows})
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dataset", required=True, help="as in pets.load")
+    try:
+        measure(parser.parse_args().dataset)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -82,7 +82,7 @@ def page_text(text: str, path: str) -> str:
     for pattern, shown in (
         (r'^<a id="[\w-]+"></a>\n+', ""),
         (r"(?:^| · )(?:(?:previous|next): \[[^\]]*\]|\[index\])\([^)]*\)", ""),
-        (r"^(\[!\[Open in Colab\]\S+)", r"\1{.colab}"),
+        (r"(\[!\[Open in \w+\]\S+)", r"\1{.colab}"),
     ):
         text = re.sub(pattern, shown, text, flags=re.MULTILINE)
     paragraphs = text.split("\n\n")
