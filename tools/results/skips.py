@@ -90,20 +90,22 @@ def measure(dataset: str) -> None:
     environment.prepare(seed=0)
     figures = {"dataset": pathlib.Path(dataset).name, "image_size": SIZE}
     figures |= {"epochs": EPOCHS, "batch_size": BATCH, "rates": list(RATES)}
+    settings = list(figures)
     figures["probe"] = probes.of("skips", figures)
-    rows = []
+    rows, kept = [], set()
     if (environment.ROOT / "results" / "skips.json").is_file():
         try:
             done = environment.results("skips")
-            rows, before = done["runs"], {key: done[key] for key in figures}
+            rows, same = done["runs"], all(done[k] == figures[k] for k in settings)
             kept = {(row["spread"], row["learning_rate"]) for row in rows}
-        except (ValueError, KeyError) as error:
+            same &= not probes.differences(done["probe"], figures["probe"])
+        except (ValueError, KeyError, TypeError) as error:
             raise ValueError("results/skips.json is damaged; remove it.") from error
-        if before != figures:
+        if not same:
             raise ValueError("results/skips.json is of another run; remove it.")
     data = features(dataset, SIZE)
     for spread, rate in itertools.product(SPREADS, RATES):
-        if rows and (spread, rate) in kept:
+        if (spread, rate) in kept:
             continue
         rows.append(run(spread, rate, *data, EPOCHS))
         print(spread, rate, rows[-1]["val_mean_iou"][-1:], flush=True)
