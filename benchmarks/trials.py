@@ -75,6 +75,14 @@ TRIALS = {
     "320 px, 36 epochs": {"sides": ((36, 320),)},
     "320 px, gentle": {"sides": ((18, 320),), "weight_decay": 0.05} | GENTLE,
     "320 px, 36 epochs, gentle": {"sides": ((36, 320),)} | GENTLE,
+    # Not run yet.
+    "320 px, three blocks frozen": {"sides": ((18, 320),), "frozen": (1, 2, 3)},
+    "320 px, 36 epochs, three blocks frozen, averaged": {
+        "sides": ((36, 320),),
+        "frozen": (1, 2, 3),
+        "average": 0.99,
+    },
+    "staged, three blocks frozen": {"way": "staged", "frozen": (1, 2, 3)},
 }
 FOLDS = (0, 1)  # of four
 
