@@ -46,7 +46,7 @@ def install() -> None:
     said([PYTHON, "-m", "pip", "install", "-q", *REQUIREMENTS], cwd=ROOT)
     stub = HOME / "stub" / "google" / "colab"
     stub.mkdir(parents=True, exist_ok=True)
-    (stub / "__init__.py").write_text("")
+    (stub / "__init__.py").touch()
     stamp.write_text(wanted, encoding="utf-8")
 
 
