@@ -444,14 +444,18 @@ def run(name: str, arguments: argparse.Namespace) -> dict:
 def alone(name: str, arguments: argparse.Namespace) -> dict | None:
     """Do one task in a process of its own; None where it failed, which it has said."""
     command = [sys.executable, "-m", "benchmarks.gpu", *sys.argv[1:], "--task", name]
-    limit = arguments.slowest
+    return printed(name, command, arguments.slowest, ": --slowest")
+
+
+def printed(name: str, command: list, limit: float, cure: str = "") -> dict | None:
+    """Return the JSON of a command's last line; None where it failed, which is said."""
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, timeout=limit)
         if done.returncode == 0:
             return json.loads(done.stdout.splitlines()[-1])
         print(f"{name} ended with exit status {done.returncode}", file=sys.stderr)
     except subprocess.TimeoutExpired:
-        print(f"{name} took over {limit:.0f} s: --slowest", file=sys.stderr)
+        print(f"{name} took over {limit:.0f} s{cure}", file=sys.stderr)
     except (ValueError, IndexError):
         print(f"{name} ended without a result", file=sys.stderr)
     return None

@@ -15,7 +15,6 @@ import functools
 import json
 import pathlib
 import re
-import subprocess
 import sys
 import threading
 import time
@@ -58,7 +57,7 @@ TRIALS = {
     "half the rate": {"learning_rate": 1e-3},
     "twice the rate": {"learning_rate": 4e-3},
     "backbone at .3": {"backbone": 0.3},
-    "by depth": {"backbone": (0.03, 0.06, 0.1, 0.2, 0.4)},
+    "by depth": {"backbone": GENTLE["backbone"]},
     "no dropout": {"dropout": 0.0},
     "averaged": {"average": 0.99},
     "stronger zoom": {"zoom": (0.5, 2.0)},
@@ -104,13 +103,14 @@ class Growing(gpu.OnDevice):
 
     def __init__(self, parts: list[tuple], **options):
         super().__init__(*parts[0][1:], **options)
-        self.parts = [(n, gpu.OnDevice(*pair, **options)) for n, *pair in parts]
+        self.later = [gpu.OnDevice(*pair, **options) for _, *pair in parts[1:]]
+        self.ends = np.cumsum([epochs for epochs, *_ in parts[:-1]])
 
     def made(self, epoch: int, batch: int):
         """Return a batch of any epoch, at that epoch's size."""
-        ends = np.cumsum([epochs for epochs, _ in self.parts])
-        number = int((epoch >= ends[:-1]).sum())
-        return self.parts[number][1].made(epoch, batch)
+        number = int((epoch >= self.ends).sum())
+        made = self.later[number - 1].made if number else super().made
+        return made(epoch, batch)
 
 
 def folded(folder: pathlib.Path, side: int, fold: int) -> dict[str, tuple]:
@@ -187,17 +187,7 @@ def alone(name: str, fold: int, arguments: argparse.Namespace) -> dict | None:
     words = [name, "--fold", str(fold), "--pack", str(arguments.pack)]
     words += ["--rehearse"] if arguments.rehearse else []
     command = [sys.executable, "-m", "benchmarks.trials", "--trial", *words]
-    try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, timeout=600)
-        if done.returncode == 0:
-            return json.loads(done.stdout.splitlines()[-1])
-        said = f"ended with exit status {done.returncode}"
-    except subprocess.TimeoutExpired:
-        said = "took over 600 s"
-    except (ValueError, IndexError):
-        said = "ended without a result"
-    print(f"{name}, fold {fold}: {said}", file=sys.stderr)
-    return None
+    return gpu.printed(f"{name}, fold {fold}:", command, limit=600)
 
 
 def kept(file: pathlib.Path, about: dict) -> dict[tuple[str, int], dict]:

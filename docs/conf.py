@@ -28,13 +28,10 @@ html_favicon = "static/favicon.svg"
 html_use_index = False
 html_copy_source = False
 html_show_copyright = False
+SOURCE = {"name": "Source code", "url": address(), "html": "Source code"}
 html_theme_options = {
     "top_of_page_buttons": [],
-    "footer_icons": [
-        {"name": "Source code", "url": url, "html": "Source code"}
-        for url in [address()]
-        if url
-    ],
+    "footer_icons": [SOURCE] if address() else [],
 }
 highlight_language = "text"  # fences without a language; cells have theirs
 pygments_style = "a11y-high-contrast-light"

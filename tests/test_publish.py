@@ -102,7 +102,8 @@ def test_another_utils_in_the_way_is_said(repository, tmp_path, monkeypatch):
     )  # a folder without __init__.py imports as well
     before = f"import sys; sys.path.insert(0, {str(other)!r}); import utils"
     setup, root = cell("", monkeypatch), tmp_path / "served" / "learn-fcn"
-    _, said = run(setup, root / "notebooks", before)
+    found, said = run(setup, root / "notebooks", before)
+    assert not found
     assert "another utils is loaded: restart the kernel" in said
 
 
@@ -193,10 +194,11 @@ def test_published_twice_then_taken_back(tmp_path):
     assert states[1] == states[2] and states[4] == states[0]
     for state, address in ((states[1], ADDRESS), (states[3], OUR_OWN)):
         said = [name for name, content in state.items() if address.encode() in content]
-        assert {str(name) for name in said} >= {
+        pages = [name for name in said if name.suffix == ".ipynb"]
+        # Nowhere else is it typed.
+        assert {str(name) for name in said if name not in pages} == {
             *("README.md", "README.zh-CN.md", "pyproject.toml", "CITATION.cff")
         }
-        pages = [name for name in said if name.suffix == ".ipynb"]
         assert len(pages) == sum(name.suffix == ".ipynb" for name in state)
         for name in pages:  # and what they show is what it was
             was, now = (nbformat.reads(s[name].decode(), 4) for s in (states[0], state))

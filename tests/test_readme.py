@@ -42,6 +42,8 @@ def test_every_notebook_is_listed_with_measured_minutes(name):
         assert title.startswith(stem[:2])
         assert float(minutes) < 3, "a page's budget without a GPU is three minutes"
         assert ("Colab" in links) == build.address().startswith(build.GITHUB)
+        for link in re.findall(r"\((\S+)\)", links):
+            assert link.endswith(f"/blob/main/notebooks/{stem}.ipynb")
 
 
 def test_titles_are_the_notebooks_own():

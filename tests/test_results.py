@@ -87,7 +87,9 @@ def test_a_folder_whose_photos_have_changed_is_in_another_state(tmp_path, monkey
 
 
 def test_results_say_what_is_missing():
-    with pytest.raises(FileNotFoundError, match=r"nothing\.json does not exist"):
+    with pytest.raises(
+        FileNotFoundError, match=r"results.nothing\.json does not exist"
+    ):
         environment.results("nothing")
 
 

@@ -136,13 +136,13 @@ def parsed() -> argparse.Namespace:
         "blocks of VGG16 that do not learn; of all five, the heads are trained alone"
     )
     option("--freeze", type=int, nargs="*", default=usual, help=words)
-    option("--frozen", action="store_const", dest="freeze", const=[1, 2, 3, 4, 5])
+    option("--frozen", action="store_const", dest="freeze", const=recipe.WHOLE)
     option("--no-control", dest="control", action="store_false")
     option("--precision", default=precision, choices=environment.POLICIES)
     option("--resume", action="store_true", help="go on where it stopped")
     option("--out", help="NAME; of data and task unless given")
     arguments = parser.parse_args()
-    if not set(arguments.freeze) <= {1, 2, 3, 4, 5}:
+    if not set(arguments.freeze) <= set(recipe.WHOLE):
         parser.error("--freeze: VGG16 has the blocks 1 to 5.")
     limits = {"epochs": 1, "seeds": 0, "image_size": 1, "batch_size": 1}
     for name, least in limits.items():
@@ -158,7 +158,7 @@ def parsed() -> argparse.Namespace:
 def settings(arguments: argparse.Namespace, name: str) -> dict:
     """Return what decides the figures: equal settings, equal figures."""
     data, pictures = describe(arguments.dataset)
-    whole = set(arguments.freeze) == {1, 2, 3, 4, 5}
+    whole = set(arguments.freeze) == set(recipe.WHOLE)
     given = ("task", "image_size", "epochs", "freeze", "batch_size", "precision")
     found = {
         "device": environment.device_name(),

@@ -28,6 +28,7 @@ RECIPE = {  # chosen by trials on part of the sample's trainval photos
     "weight_decay": 1e-4,
     "dice_weight": 1.0,
 }
+WHOLE = [1, 2, 3, 4, 5]  # blocks of the backbone
 LARGE = {"fc_units": 4096, "fc_kernel": 7, "weights": "imagenet"}
 SLIM = {"fc_units": 512, "fc_kernel": 1, "weights": "imagenet_convolutions"}
 
@@ -49,7 +50,7 @@ class Run:
     def __init__(self, arguments: argparse.Namespace, seed: int, folder: pathlib.Path):
         self.arguments, self.seed, self.folder = arguments, seed, folder
         self.data = {"task": arguments.task, "image_size": arguments.image_size}
-        self.frozen = set(arguments.freeze) == {1, 2, 3, 4, 5}
+        self.frozen = set(arguments.freeze) == set(WHOLE)
         self.features = None
         for left_over in folder.glob(".*.partial.*"):  # of a process that was killed
             left_over.unlink()
@@ -132,9 +133,7 @@ def probe(table: dict) -> dict[str, str]:
     gpu, found = not table["device"].startswith("CPU"), {}
     settings = table | {"image_size": made.SIZE}
     # Tables from before do not say it.
-    blocks = (
-        [1, 2, 3, 4, 5] if isinstance(table["recipe"], str) else [1, 2][: 2 - 2 * gpu]
-    )
+    blocks = WHOLE if isinstance(table["recipe"], str) else [] if gpu else [1, 2]
     settings["freeze"] = table.get("freeze", blocks)
     with (
         made.data() as settings["dataset"],
