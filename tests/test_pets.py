@@ -16,6 +16,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from conftest import ROOT
 from PIL import Image
+from scipy import ndimage
 from tensorflow_datasets.core.download.download_manager import (
     NonMatchingChecksumError,
 )
@@ -462,6 +463,20 @@ def test_real_photographs(sample, data_dir):
 
 
 # Drawn pictures
+
+
+def test_the_cat_s_trimap_fits_the_cat():
+    """Places found by eye; no pet beside the background, and a thin border."""
+    photo, trimap = pets.chelsea()
+    assert photo.shape[:2] == trimap.shape and trimap.dtype == np.uint8
+    for name, x, y in (("eye", 170, 115), ("nose", 268, 240), ("chest", 100, 290)):
+        assert trimap[y, x] == 1, name
+    for name, x, y in (("shelf", 440, 10), ("cloth", 8, 60), ("blanket", 400, 280)):
+        assert trimap[y, x] == 2, name
+    assert set(np.unique(trimap)) == {1, 2, 3}
+    near = ndimage.maximum_filter(trimap == 1, 3) & (trimap == 2)
+    assert not near.any()
+    assert ndimage.binary_opening(trimap == 3, np.ones((13, 13))).sum() == 0
 
 
 def test_drawn_pets_come_through_the_same_pipeline(tmp_path, monkeypatch):

@@ -79,21 +79,15 @@ def _between(image: np.ndarray, places: np.ndarray, axis: int) -> np.ndarray:
     return near + share * (far - near)
 
 
-def brightness(image: np.ndarray, draw: float) -> np.ndarray:
-    """Add up to `MAX_BRIGHTNESS` grey levels to a photo, or take them away.
+def lit(image: np.ndarray, brightness: float, contrast: float) -> np.ndarray:
+    """Add up to `MAX_BRIGHTNESS` grey levels, spread the rest about its mean.
 
-    Takes and returns float32 of any shape, 0..255; a draw of 0.5 changes nothing.
+    Takes and returns float32 of any shape, 0..255; draws of 0.5 change nothing.
     """
-    return np.clip(image + np.float32(MAX_BRIGHTNESS * (2 * draw - 1)), 0, 255)
-
-
-def contrast(image: np.ndarray, draw: float) -> np.ndarray:
-    """Spread a photo's values about their mean by 1 plus or minus `MAX_CONTRAST`.
-
-    Takes and returns what `brightness` does.
-    """
-    factor, mean = np.float32(1 + MAX_CONTRAST * (2 * draw - 1)), image.mean()
-    return np.clip(mean + factor * (image - mean), 0, 255)
+    brighter = image + np.float32(MAX_BRIGHTNESS * (2 * brightness - 1))
+    brighter = np.clip(brighter, 0, 255)
+    factor, mean = np.float32(1 + MAX_CONTRAST * (2 * contrast - 1)), brighter.mean()
+    return np.clip(mean + factor * (brighter - mean), 0, 255)
 
 
 def augment(
@@ -111,8 +105,9 @@ def augment(
     photos, ids = np.empty(images.shape, np.float32), np.empty_like(masks)
     # Photo by photo: one at a time stays in a processor's cache.
     for n, box in enumerate(windows(draws[:, :4])):
-        image = brightness(np.float32(images[n]), draws[n, 4])
-        photos[n], ids[n] = crop(contrast(image, draws[n, 5]), masks[n], box)
+        photos[n], ids[n] = crop(
+            lit(np.float32(images[n]), *draws[n, 4:]), masks[n], box
+        )
     return photos, ids
 
 

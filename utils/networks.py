@@ -106,12 +106,10 @@ def rescaling(model: keras.Model) -> list[layers.Rescaling]:
 
 
 def restore(model: keras.Model, arrays: Mapping[str, np.ndarray]) -> None:
-    """Give a network of `fcn.build` the weights of an int8 file.
+    """Replace weights and factors of a network of `fcn.build` by those of an int8 file.
 
-    Args:
-        model: its weights and factors are replaced.
-        arrays: each weight by its number in `model.get_weights()`; of int8 ones also
-            `NUMBER scale`, for each output channel; factors by the layer's name.
+    `arrays` holds each weight by its number in `model.get_weights()`; of int8 ones also
+    `NUMBER scale`, for each output channel; factors by the layer's name.
     """
     count = len(model.get_weights())
     scales = [arrays.get(f"{n} scale", np.float32(1)) for n in range(count)]

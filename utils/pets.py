@@ -11,11 +11,13 @@ import os
 from collections.abc import Iterator
 
 import numpy as np
+import skimage
 import tensorflow as tf
 
 from data.oxford_pets_folder.breeds import BREEDS
 from utils import batching
 from utils import pet_records as records
+from utils.environment import ROOT
 
 VOID = batching.VOID
 CLASS_NAMES = {
@@ -24,6 +26,16 @@ CLASS_NAMES = {
     "foreground": ("background", "pet"),
 }
 LABEL_NAMES = {"species": ("cat", "dog"), "breed": BREEDS}
+
+
+def chelsea() -> tuple[np.ndarray, np.ndarray]:
+    """Return a photograph that all machines have, and a trimap drawn for it by hand.
+
+    The cat of scikit-image (300, 451, 3) uint8, RGB, in the public domain, and the
+    trimap (300, 451) uint8: 1 pet, 2 background, 3 border.
+    """
+    trimap = skimage.io.imread(ROOT / "data" / "chelsea_trimap.png")
+    return skimage.data.chelsea(), trimap
 
 
 def class_table(task: str) -> np.ndarray:

@@ -11,28 +11,26 @@ from matplotlib.patches import Patch
 
 from utils import environment
 
-# Okabe and Ito's colours: told apart with every common colour vision deficiency.
+# Told apart by lightness alone, and by colour-blind readers (tests/test_plots.py).
 COLORS = {
     "pet": "#E69F00",
     "cat": "#E69F00",
     "dog": "#0072B2",
-    "background": "#C8CDD4",
+    "background": "#CBD1D8",
     "border": "#111111",
-    "void": "#F2C4DE",
-    "32s": "#D55E00",
-    "16s": "#009E73",
-    "8s": "#0072B2",
+    "void": "#FFFFFF",
+    "wrong": "#9E0142",
+    "32s": "#5EC962",
+    "16s": "#21918C",
+    "8s": "#3B528B",
 }
 LINE_COLORS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
 
 
 def show(figure: Figure, alt: str, *, photo: bool = False) -> None:
-    """Display a figure, and close it.
+    """Display a figure, and close it; one of photographs as JPEG instead of PNG.
 
-    Args:
-        figure: the figure.
-        alt: what it shows, for people who do not see it.
-        photo: whether photographs fill it; then it is stored as JPEG instead of PNG.
+    `alt` says what it shows, for people who do not see it.
     """
     kind = "jpeg" if photo else "png"
     options = {"pil_kwargs": {"quality": 82}} if photo else {}
@@ -52,10 +50,7 @@ def picture(name: str, alt: str) -> None:
 
 
 def grid(rows: int, columns: int, *, size: float = 2.4, aspect: float = 1.0):
-    """Return (figure, axes of shape (rows, columns)) without ticks, ready for photos.
-
-    Each cell is `size` inches wide, and `aspect` times as high.
-    """
+    """Return (figure, axes) for photos, `size` inches wide, `aspect` times as high."""
     inches = (columns * size, rows * size * aspect)
     options = {"squeeze": False, "layout": "constrained"}
     figure, axes = plt.subplots(rows, columns, figsize=inches, **options)
@@ -85,20 +80,15 @@ def photo(image) -> np.ndarray:
 
 
 def overlay(image, mask, *, names=("background", "cat", "dog")) -> np.ndarray:
-    """Tint a photo with the colours of a mask.
+    """Tint a photo (H, W, 3), RGB 0..255, with the colours of a mask (H, W) of ids.
 
-    Args:
-        image: (H, W, 3), RGB 0..255.
-        mask: (H, W), class ids; where an id has no name the photo is darkened.
-        names: class name of each id, a key of `COLORS`.
-
-    Returns:
-        (H, W, 3) uint8. Background is left as it is.
+    `names` are the ids' class names, keys of `COLORS`. Where an id has none the photo
+    is darkened; background is left as it is. Returns (H, W, 3) uint8.
     """
     tinted = np.asarray(image, np.float32) * 0.35  # unknown: dark
     for index, name in enumerate(names):
         where = np.asarray(mask) == index
-        share = 0.0 if name == "background" else 0.55
+        share = 0.0 if name == "background" else 0.45
         color = 255 * np.float32(to_rgb(COLORS[name]))
         tinted[where] = (1 - share) * np.asarray(image)[where] + share * color
     return photo(tinted)
@@ -114,14 +104,9 @@ def colored(mask, names) -> np.ndarray:
 def compare(images, masks, predictions: dict, names) -> Figure:
     """Draw photo, truth, predictions and the last one's errors, a row a photo.
 
-    Args:
-        images: (N, H, W, 3), RGB 0..255.
-        masks: (N, H, W), true class ids; 255 is void.
-        predictions: title -> predicted class ids (N, H, W).
-        names: class name of each id, a key of `COLORS`.
-
-    Returns:
-        A figure with a legend of the classes below; wrong pixels are red.
+    Takes images (N, H, W, 3), RGB 0..255, masks (N, H, W) of true class ids, where 255
+    is void, predictions (title -> predicted ids (N, H, W)), and the class name of each
+    id, a key of `COLORS`. Returns a figure with a legend.
     """
     titles = ["photo", "truth", *predictions, "errors"]
     figure, axes = grid(len(images), len(titles), size=1.9)
@@ -130,16 +115,24 @@ def compare(images, masks, predictions: dict, names) -> Figure:
         drawn = [colored(np.asarray(p[index]), names) for p in predictions.values()]
         wrong = np.asarray(list(predictions.values())[-1][index]) != mask
         errors = 255 - 0.35 * (255 - np.float32(photo(images[index])))  # pale
-        errors[wrong & (mask != 255)] = 255 * np.array(to_rgb(COLORS["32s"]))
+        errors[wrong & (mask != 255)] = 255 * np.array(to_rgb(COLORS["wrong"]))
         panels = [photo(images[index]), colored(mask, names), *drawn, photo(errors)]
         for axis, panel, title in zip(row, panels, titles, strict=True):
             axis.imshow(panel)
             if index == 0:
                 axis.set_title(title, fontsize=11)
-    shown = [*names, "void"] if (np.asarray(masks) == 255).any() else names
-    patches = [Patch(color=COLORS[name], label=name) for name in shown]
-    patches.append(Patch(color=COLORS["32s"], label="wrong"))
+    void = ["void"] if (np.asarray(masks) == 255).any() else []
+    legend(figure, [*names, *void, "wrong"])
+    return figure
+
+
+def legend(figure: Figure, names) -> None:
+    """Name colours below a figure: class names, or a dict of name -> colour."""
+    colors = (
+        names if isinstance(names, dict) else {name: COLORS[name] for name in names}
+    )
+    edge = {"edgecolor": "#999999", "linewidth": 0.5}  # white shows too
+    patches = [Patch(facecolor=c, label=name, **edge) for name, c in colors.items()]
     figure.legend(
         handles=patches, loc="outside lower center", ncols=len(patches), frameon=False
     )
-    return figure

@@ -179,11 +179,12 @@ def bilinear_kernel(factor: int, channels: int) -> np.ndarray:
     """
     if factor < 1 or channels < 1:
         raise ValueError(f"factor {factor} and channels {channels} must be at least 1.")
-    # 'same' crops factor // 2 in front. An odd factor's tent peaks on a pixel, and its
-    # last column is zero; an even one's peaks between the two middle pixels.
+    # 'same' crops factor // 2 in front. An odd factor's triangle peaks on a pixel, and
+    # its last weight is zero; an even one's peaks between the two middle pixels.
     centre = factor - 1 if factor % 2 else factor - 0.5
-    tent = 1 - np.abs(np.arange(2 * factor) - centre) / factor  # (2f,)
-    kernel = np.outer(tent, tent)[:, :, None, None] * np.eye(channels)  # (2f, 2f, C, C)
+    triangle = 1 - np.abs(np.arange(2 * factor) - centre) / factor  # (2f,)
+    square = np.outer(triangle, triangle)  # (2f, 2f)
+    kernel = square[:, :, None, None] * np.eye(channels)  # (2f, 2f, C, C)
     return np.float32(kernel)
 
 
