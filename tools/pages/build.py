@@ -194,12 +194,14 @@ def tagged(notebook: NotebookNode, tag: str) -> NotebookNode | None:
 
 
 def preview(notebook: NotebookNode, picture: pathlib.Path) -> None:
-    """Show the figure of the cell tagged `result` on top too, and keep it as a file."""
-    for output in tagged(notebook, "result").outputs:
+    """Move the figure of the cell tagged `result` to the top, and keep it as a file."""
+    result = tagged(notebook, "result")
+    for output in list(result.outputs):
         if "image/jpeg" in output.get("data", {}):
             picture.write_bytes(base64.b64decode(output["data"]["image/jpeg"]))
             shown = tagged(notebook, "preview").outputs[0]
             shown["data"]["image/jpeg"] = output["data"]["image/jpeg"]
+            result.outputs.remove(output)
 
 
 def drop_startup_chatter(notebook: NotebookNode) -> None:
