@@ -9,22 +9,22 @@
 # %% [markdown]
 # # Dense layers become convolutions
 #
-# Notebook 01 slid a classifier over a photo, window by window. This page turns the same
-# classifier, weights untouched, into a network that answers for **all windows in one
-# pass**. It is the idea that gave *fully convolutional networks* their name.
+# Page 01 classified a photo window by window. This page changes the classifier, without
+# changing a single weight, into a network that answers for **all windows in one pass**.
+# That is the idea behind the name *fully convolutional network*.
 #
 # **You will be able to**
 #
-# - turn a dense layer into a convolution, and prove that nothing changed,
-# - say what a convolution on a larger photo computes, and how large its map is,
-# - predict the speed-up over sliding windows, and measure it,
-# - tell where the two differ in values, and why,
-# - measure how much of a photo one score really sees.
+# - turn a dense layer into a convolution, and check that it computes the same,
+# - say how many scores a larger photo gives, and which window each belongs to,
+# - predict how much faster one pass is than windows, and measure it,
+# - explain why their scores still differ,
+# - compute the receptive field of a score.
 #
-# **You need** notebook 01. Without a GPU this page takes {minutes}; the
-# classifier is the one that notebook 01 has saved, or is trained here on as many photos.
+# **You need** page 01. Without a GPU this page takes {minutes}. The classifier is the one
+# that page 01 has saved, or is trained here on as many photos.
 #
-# Here is the end: a photo, what dozens of window passes drew, and what one pass draws.
+# This is the end: a photo, the mask from windows, and the mask from one pass.
 
 # %% tags=["setup"]
 
@@ -47,42 +47,42 @@ plots.picture(
 )
 
 # %% [markdown]
-# With real photographs, write the folder that holds `images/` and `annotations/`.
+# The next code cell holds all that you may want to change.
 
 # %% tags=["parameters"]
-ON_GPU = environment.on_gpu()
-DATASET = "oxford_iiit_pet" if ON_GPU else "synthetic_pets"  # or a folder's path
-TRAIN_PHOTOS = 2048 if ON_GPU else 96  # photos to learn from, as in notebook 01
-FC_UNITS = 4096  # width of the dense layers, as in notebook 01
-EPOCHS = 8  # passes over them, as in notebook 01
+DATASET = "synthetic_pets"  # or "oxford_iiit_pet" (811 MB to download), or a folder
+TRAIN_PHOTOS = 96  # photos to learn from, as on page 01
+FC_UNITS = 4096  # width of the dense layers, as on page 01
+EPOCHS = 8  # passes over them, as on page 01
 PHOTOS = 16  # photos on which both networks must agree
-SLIDE_HEIGHT = 512  # height in pixels of the photo we slide over, as in notebook 01
+SLIDE_HEIGHT = 512  # height in pixels of the photo we slide over, as on page 01
 SIZES = (256, 320, 384)  # sides in pixels at which both are timed
-SEED = 0  # the one seed
+SEED = 0  # of all random numbers
 
 # %%
 print(environment.prepare(SEED))
 
 # %% [markdown]
-# ## 1. One dense layer, in your hand
+# ## 1. One dense layer
 #
-# Take a map so small that you can read it: 2x2 positions with 3 channels. A dense layer
-# flattens it to 12 numbers first, and computes each of its outputs as a weighted sum of
-# all 12.
+# Take a map small enough to read: 2x2 positions with 3 channels. In front of a dense layer
+# it is flattened to 12 numbers. Each output is a weighted sum of all 12, plus a bias.
 
 # %%
 small_map = np.arange(12, dtype="float32").reshape(1, 2, 2, 3)  # (B, H, W, C)
-dense = layers.Dense(5)
+dense = layers.Dense(5, bias_initializer="ones")
 flat = small_map.reshape(1, -1)  # (B, H * W * C)
 answer = dense(flat).numpy()  # (B, 5)
 print(flat.shape, "->", answer.shape, "kernel", dense.kernel.shape)
 
 # %% [markdown]
-# A convolution whose kernel is **as large as the map** also computes weighted sums of
-# all 12 numbers, at the one position where it fits. Same sums, if its weights are in the
-# same order. Flattening puts channels last: row $(y \cdot W + x) \cdot C + c$ of the dense
-# kernel belongs to position $(y, x)$ and channel $c$, where $W$ is the map's width and $C$
-# its channels. So the conversion is one `reshape`, and the bias stays as it is.
+# A convolution with a kernel **as large as the map** also computes weighted sums of all 12
+# numbers, at the one position where it fits. The weights are the same, only their order has to fit.
+# Flattening goes through the map row by row, and keeps the channels of a position
+# together. So row $(y \cdot W + x) \cdot C + c$ of the dense kernel belongs to position
+# $(y, x)$ and channel $c$, where $W$ is the width of the map and $C$ its number of
+# channels. A `reshape` to (height, width, channels, outputs) puts each weight there. The
+# bias stays as it is.
 
 
 # %%
@@ -103,28 +103,28 @@ print(kernel.shape, "->", same.shape, "largest difference", np.abs(same - answer
 np.testing.assert_allclose(same[:, 0, 0], answer, rtol=1e-5, atol=1e-5)
 
 # %% [markdown]
-# **Predict**: what happens if the reshape assumes channels *first*, as code ported from
-# Caffe or PyTorch likes to do? No shape is wrong, so nothing will crash.
+# Caffe and PyTorch flatten channel by channel instead. So code ported from there splits the
+# rows of the kernel into (channels, height, width).
+#
+# **Predict**: what goes wrong if you do this here? No shape is wrong.
 
 # %%
-wrong = (
-    dense.get_weights()[0].reshape(3, 2, 2, 5).transpose(1, 2, 0, 3)
-)  # C, H, W order
+split = dense.get_weights()[0].reshape(3, 2, 2, 5)  # (C, H, W, outputs)
+wrong = split.transpose(1, 2, 0, 3)  # (H, W, C, outputs)
 convolution.set_weights([wrong, bias])
 print("right", answer.round(2))
 print("wrong", convolution(small_map).numpy()[0, 0].round(2))
 assert not np.allclose(convolution(small_map)[:, 0, 0], answer, atol=0.1)
 
 # %% [markdown]
-# Different numbers, the same shape, no message. That is why the rest of this page
-# compares and asserts after every step.
+# The numbers are wrong, and no error says so. So this page compares after every step.
 #
-# ## 2. VGG16's three dense layers, one at a time
+# ## 2. VGG16's three dense layers
 #
-# Take notebook 01's classifier: background, cat or dog at the centre of a 224-pixel
-# window. Cut it behind the last pooling, into convolutions and dense layers. If notebook
-# 01 has not run on these photos, train the dense layers here, on three squares of each
-# photo: the whole photo at half size, and two quarters of it.
+# Take page 01's classifier: background, cat or dog, from a window of 224 pixels. Cut it
+# behind the last pooling into convolutions and dense layers. If page 01 has not run with
+# these settings, the dense layers are trained here, on three squares of each photo: the
+# whole photo, and two quarters of it.
 
 
 # %%
@@ -173,8 +173,9 @@ features = convolutions.predict(photos, verbose=0)  # (16, 7, 7, 512)
 print(photos.shape, "->", features.shape)
 
 # %% [markdown]
-# `fc1` sees the 7x7x512 map laid flat, 25,088 numbers. So it becomes a convolution with a
-# **7x7** kernel:
+# `fc1` takes the 7x7x512 map, flattened to 25,088 numbers. So it becomes a convolution with
+# a **7x7** kernel. `fc2` takes 4,096 numbers: a map with one position. So it becomes a
+# convolution with a **1x1** kernel, and `predictions` too. This is all the code:
 
 
 # %%
@@ -198,6 +199,18 @@ def compare(name, dense_answer, convolution_answer):
     assert share <= 1e-4
 
 
+# %% [markdown]
+# The biases of these layers are close to 0, because they were trained only briefly. A lost
+# bias would hardly show. So for the comparison give them random values:
+
+# %%
+random = np.random.default_rng(SEED)
+trained_biases = {}
+for name in ("fc1", "fc2", "predictions"):
+    layer = model.get_layer(name)
+    trained_biases[name] = layer.bias.numpy()
+    layer.bias.assign(random.normal(size=layer.bias.shape))
+
 # %%
 fc1 = model.get_layer("fc1")
 fc6 = as_convolution(fc1, features, side=7)
@@ -206,43 +219,29 @@ map_1 = fc6(features).numpy()  # (16, 1, 1, 4096)
 compare("fc1", dense_1, map_1)
 
 # %% [markdown]
-# Three columns: the dense layer's output, the convolution's, and the largest difference
-# as a share of the outputs' range. What is left is rounding: the sums are added up in
-# another order. (The paper numbers these layers on from the five blocks: fc6, fc7.)
+# The columns are the shape of the dense layer's output, the shape of the convolution's, and
+# the largest difference as a share of the outputs' range. It is 0, or rounding where a
+# machine adds up in another order. (The FCN paper calls the converted layers fc6 and fc7, as
+# Caffe's VGG16 does.)
 #
-# `fc2` sees 4,096 numbers, which is a map with **one** position and 4,096 channels. Its
-# kernel is 1x1. The same goes for `predictions`:
+# The other two:
 
 # %%
 fc2, predictions = model.get_layer("fc2"), model.get_layer("predictions")
 fc7 = as_convolution(fc2, map_1, side=1)
-dense_2, map_2 = (
-    fc2(dense_1).numpy(),
-    fc7(map_1).numpy(),
-)  # (16, 4096), (16, 1, 1, 4096)
+dense_2 = fc2(dense_1).numpy()  # (16, 4096)
+map_2 = fc7(map_1).numpy()  # (16, 1, 1, 4096)
 compare("fc2", dense_2, map_2)
 
-# %%
 score = as_convolution(predictions, map_2, side=1)
-dense_3, map_3 = predictions(dense_2).numpy(), score(map_2).numpy()
-compare("predictions", dense_3, map_3)  # (16, 3), (16, 1, 1, 3)
+dense_3 = predictions(dense_2).numpy()  # (16, 3)
+map_3 = score(map_2).numpy()  # (16, 1, 1, 3)
+compare("predictions", dense_3, map_3)
 
 # %% [markdown]
-# Now the bookkeeping. If nothing was added and nothing lost, the parameter counts must
-# agree to the last one, biases included:
-
-# %%
-pairs = [(fc1, fc6), (fc2, fc7), (predictions, score)]
-for one, other in pairs:
-    print(
-        f"{one.name:12}{one.kernel.shape!s:16}{one.count_params():>12,}   "
-        f"{other.kernel.shape!s:22}{other.count_params():>12,}"
-    )
-    assert one.count_params() == other.count_params()
-
-# %% [markdown]
-# Two mistakes are common enough to deserve a look: leaving the biases behind, and the
-# wrong flatten order. **Predict** which of the two does more harm.
+# Two mistakes are common: to leave the biases behind, and to flatten in the wrong order.
+#
+# **Predict** which of the two changes more answers.
 
 
 # %%
@@ -271,17 +270,17 @@ for name, scores in (
     print(f"{name:21} same class on {agree:4.0%} of the photos, off by {off:.2%}")
 
 # %% [markdown]
-# A lost bias does little here, because this `fc1` was trained only briefly and its
-# biases are still small; with ImageNet's own dense layers the same mistake may cost more.
-# That makes it the nastier bug: it hides. The wrong order shows, if you look.
+# Both mistakes change answers, and neither gives an error. The comparison finds both.
 #
 # ## 3. The whole network
 #
-# `utils.surgery.convolutionize` does these three steps to any chain of layers that ends
-# in `Flatten` and `Dense`, and refuses what it cannot convert with a sentence.
+# Put the trained biases back. Then `surgery.convolutionize` does the same to the whole
+# network, and refuses in one sentence what it cannot convert.
 
 # %%
-del converted, pairs, kernel, shuffled, fc6  # half a gigabyte each
+converted = kernel = shuffled = fc6 = None  # frees 0.4 GB each
+for name, bias in trained_biases.items():
+    model.get_layer(name).bias.assign(bias)
 network = surgery.convolutionize(model)
 print(network.input_shape, "->", network.output_shape)
 
@@ -291,10 +290,10 @@ compare("whole model", dense_logits, map_logits)
 assert network.count_params() == model.count_params()
 
 # %% [markdown]
-# Look at the input shape once more: `(None, None, None, 3)`. The flattening was the only
-# layer that insisted on 224 pixels, and it is gone.
+# The input shape is `(None, None, None, 3)`: any height and any width. Only the first dense
+# layer needed 224 pixels, and it is a convolution now.
 #
-# ## 4. A larger photo in, a map of scores out
+# ## 4. A larger photo gives a map of scores
 
 # %%
 plots.picture(
@@ -302,13 +301,13 @@ plots.picture(
 )
 
 # %% [markdown]
-# A 224-pixel photo fits the 7x7 kernel once. On a larger photo the last pooling returns a
-# larger map, and the kernel fits several times: once for each step of 32 pixels. With $H$
-# the photo's height,
+# A photo of 224 pixels gives a last map (pool5) of 7x7 cells. The 7x7 kernel fits once. A
+# larger photo gives a larger pool5. There the kernel fits at several places, one cell
+# apart, which is 32 pixels in the photo. With $H$ the height of the photo there are
 #
-# $$\text{rows} = \lfloor H / 32 \rfloor - 6$$
+# $$\lfloor H / 32 \rfloor - 6$$
 #
-# and the same for columns with the width $W$.
+# rows of scores, and the same for columns with the width $W$.
 
 # %%
 print("photo         pool5       scores")
@@ -319,8 +318,8 @@ for height, width in ((224, 224), (256, 320), (384, 576), (500, 375), (640, 640)
     print(f"{height}x{width:<8}  {pooled[0]}x{pooled[1]:<8} {rows}x{columns}")
 
 # %% [markdown]
-# Now the photo of notebook 01, the one whose cat covers nearest to a quarter, enlarged in
-# the same way. One call:
+# Take the photo of page 01, the one whose cat covers nearest to a quarter, enlarged in the
+# same way:
 
 # %%
 cats = [one for one in examples if one["species"] == 0] or examples  # dogs, if no cats
@@ -329,14 +328,57 @@ scene = cats[np.abs(shares - 0.25).argmin()]["image"]  # (H, W, 3) uint8
 width = round(scene.shape[1] * SLIDE_HEIGHT / scene.shape[0] / 32) * 32
 large = tf.image.resize(scene, (SLIDE_HEIGHT, max(width, 224)), antialias=True).numpy()
 
+pool5_rows, pool5_columns = large.shape[0] // 32, large.shape[1] // 32
+rows, columns = pool5_rows - 6, pool5_columns - 6
+print(f"photo {large.shape[0]}x{large.shape[1]} px")
+print(f"pool5 {pool5_rows}x{pool5_columns} cells, scores {rows}x{columns}")
+
+# %% [markdown]
+# Here are three of the places where the kernel stops, one colour each: the window in the
+# photo, the 7x7 cells of pool5 that the kernel covers, and the cell of the map of scores
+# that it fills.
+
+# %%
+stops = {"#D55E00": (0, 0), "#0072B2": (0, 1), "#009E73": (rows - 1, columns - 1)}
+figure, axes = plots.grid(1, 3, size=3.0, aspect=large.shape[0] / large.shape[1])
+axes[0, 0].imshow(plots.photo(large))
+axes[0, 1].imshow(np.zeros((pool5_rows, pool5_columns)), cmap="Greys")
+axes[0, 2].imshow(np.zeros((rows, columns)), cmap="Greys")
+axes[0, 0].set_title("photo, windows of 224 px")
+axes[0, 1].set_title(f"pool5, {pool5_rows}x{pool5_columns} cells")
+axes[0, 2].set_title(f"scores, {rows}x{columns} cells")
+for color, (row, column) in stops.items():
+    for axis, unit, side in zip(axes[0], (32, 1, 1), (7, 7, 1), strict=True):
+        edge = 0.5  # a pixel's or a cell's edge lies half of it before its centre
+        corner = (column * unit - edge, row * unit - edge)
+        box = plt.Rectangle(corner, side * unit, side * unit, fill=False)
+        box.set(edgecolor=color, linewidth=3)
+        axis.add_patch(box)
+for axis, (high, wide) in (
+    (axes[0, 1], (pool5_rows, pool5_columns)),
+    (axes[0, 2], (rows, columns)),
+):
+    axis.hlines(np.arange(high + 1) - 0.5, -0.5, wide - 0.5, color="#BBBBBB", lw=0.8)
+    axis.vlines(np.arange(wide + 1) - 0.5, -0.5, high - 0.5, color="#BBBBBB", lw=0.8)
+plots.show(figure, "Three windows in a photo, on pool5, and their cells of scores")
+
+# %% [markdown]
+# One step of the kernel on pool5 is 32 pixels in the photo, and one cell in the scores. So the
+# score in row $i$ and column $j$ belongs to the window whose upper left corner is at
+# $(32\,i, 32\,j)$ pixels, and whose centre is 112 pixels further down and to the right. Now let the network do it, in one call:
+
+# %%
 network(large[None])  # the first call prepares memory
 started = time.perf_counter()
 one_pass = network(large[None], training=False)[0].numpy()  # (H/32 - 6, W/32 - 6, 3)
 one_pass_seconds = time.perf_counter() - started
 print(large.shape, "->", one_pass.shape, f"{one_pass_seconds:.2f} s")
+assert one_pass.shape == (rows, columns, 3)
 
 # %% [markdown]
-# And the old way, window by window. Both functions are those of notebook 01:
+# And window by window. Both functions are those of page 01.
+#
+# **Predict**: how many times as long does this take?
 
 
 # %%
@@ -373,12 +415,17 @@ print(
 assert windows.shape == one_pass.shape
 
 # %% [markdown]
-# Paint both maps of scores into the photo:
+# Many times as long: the windows overlap, and what they share is computed once in the one
+# pass. Section 6 counts it.
+#
+# The next code cell paints both maps of scores into the photo, each score at the centre of
+# its window. It drew the picture on top of this page. Mistakes of the classifier are in both
+# masks: it is the same classifier.
 
 # %% tags=["result"]
 figure, axes = plots.grid(1, 3, size=3.0, aspect=large.shape[0] / large.shape[1])
 axes[0, 0].imshow(plots.photo(large))
-axes[0, 0].set_title("the photo", loc="left")
+axes[0, 0].set_title("photo", loc="left")
 for axis, scores, title in (
     (axes[0, 1], windows, f"sliding window: {window_seconds:.1f} s"),
     (axes[0, 2], one_pass, f"one pass: {one_pass_seconds:.2f} s"),
@@ -386,18 +433,15 @@ for axis, scores, title in (
     mask = paint(scores.argmax(-1), large.shape[:2])  # (H, W)
     axis.imshow(plots.overlay(large, mask))
     axis.set_title(title, loc="left")
-plots.show(
-    figure, "A photo, its slid mask, and nearly the same from one pass", photo=True
-)
+plots.legend(figure, pets.CLASS_NAMES["species"])
+plots.show(figure, "A photo, its mask from windows, and from one pass", photo=True)
 
 # %% [markdown]
-# Orange is cat, blue dog. The same picture, or nearly, in one pass; "nearly" is worth a
-# section.
+# ## 5. Are the scores equal?
 #
-# ## 5. Are the values equal?
+# At 224 pixels both networks agreed.
 #
-# Public tutorials say so, or leave it open. **Predict**: will the two maps of scores agree
-# to rounding, as they did at 224 pixels?
+# **Predict**: do the two maps of scores agree as well?
 
 # %%
 correlation = np.corrcoef(windows.ravel(), one_pass.ravel())[0, 1]
@@ -411,16 +455,16 @@ print(
 assert apart.max() > 1e-3 * np.ptp(windows)
 
 # %% [markdown]
-# No: strongly related, and not equal. The reason is **zero padding**. Each of VGG16's
-# convolutions pads its input with zeros. A window cut out of the photo ends in zeros; the
-# same window *inside* the photo ends in its neighbours. The difference starts at the
-# window's rim, and each convolution carries it one step further in. Watch it arrive at
-# the last pooling, 7x7 cells for one window:
+# No. They are closely related, and not equal. The reason is **zero padding**: each
+# convolution of VGG16 puts a frame of zeros around its input. For a window that was cut
+# out, the frame is around the window. In one pass, there are true neighbours where the
+# window ends. Each 3x3 convolution lets the difference reach one cell further in. Look at
+# pool5, for one window in the middle of the photo:
 
 # %%
 convolutions_only = keras.Model(network.input, network.get_layer("block5_pool").output)
 inside = convolutions_only(large[None])[0].numpy()  # (H/32, W/32, 512)
-top, left = 2, 3  # a window in the interior, in cells of 32 px
+top, left = rows // 2, columns // 2  # a window in the middle, in cells of 32 px
 cut = large[None, top * 32 : top * 32 + 224, left * 32 : left * 32 + 224]
 alone = convolutions_only(cut)[0].numpy()  # (7, 7, 512)
 off = np.abs(alone - inside[top : top + 7, left : left + 7]).mean(-1) / inside.mean()
@@ -436,13 +480,13 @@ for y, x in np.ndindex(7, 7):
 plots.show(figure, "Difference per cell of the 7x7 map: large at the rim, small inside")
 
 # %% [markdown]
-# Each number is the mean difference of that cell's features, relative to the average
-# feature. Large along the rim, small in the middle: it comes from the frame, as claimed.
-# Neither answer is wrong. The one pass sees the true neighbours, the window sees a
-# frame of zeros; the classifier was trained with that frame.
+# Each number is the mean difference of a cell's features, as a share of the mean feature. It
+# is large at the rim and small in the middle, so it comes from the frame. (The middle cell
+# differs least: a cell of pool5 sees 212 pixels, which just fit into the window.) Neither
+# answer is wrong. One pass knows the true neighbours. But the classifier was trained with a frame.
 #
-# To be sure that padding is the *only* reason, take it away. A small network without any
-# padding, random weights, a window of 38 pixels:
+# To see that padding is the *only* reason, take a small network without any. It has random
+# weights, and windows of 38 pixels:
 
 # %%
 unpadded = keras.Sequential(
@@ -461,27 +505,24 @@ unpadded_map = surgery.convolutionize(unpadded)
 
 # %%
 crop = large[:158, :198] / 255  # (158, 198, 3)
-starts = [
-    (y, x) for y in range(0, 158 - 37, 4) for x in range(0, 198 - 37, 4)
-]  # stride 4
-tiles = np.stack([crop[y : y + 38, x : x + 38] for y, x in starts])
-slid = unpadded(tiles).numpy()  # (31 * 41, 3)
+tiles = []
+for top in range(0, 158 - 37, 4):  # a step of 4 pixels, for two poolings
+    for left in range(0, 198 - 37, 4):
+        tiles.append(crop[top : top + 38, left : left + 38])
+slid = unpadded(np.stack(tiles)).numpy()  # (31 * 41, 3)
+slid = slid.reshape(31, 41, 3)
 mapped = unpadded_map(crop[None])[0].numpy()  # (31, 41, 3)
-print(
-    mapped.shape,
-    "largest difference",
-    np.abs(slid.reshape(mapped.shape) - mapped).max(),
-)
-np.testing.assert_allclose(slid.reshape(mapped.shape), mapped, rtol=1e-4, atol=1e-5)
+print(mapped.shape, f"largest difference {np.abs(slid - mapped).max():.1e}")
+np.testing.assert_allclose(slid, mapped, rtol=1e-4, atol=1e-5)
 
 # %% [markdown]
-# Without padding: equal to the last rounding, at all 1,271 positions. So the algebra is
-# exact, and what differs in VGG16 is the frame of zeros around each window.
+# Without padding all 1,271 positions agree but for rounding. So the conversion is exact, and
+# the difference in VGG16 comes from the frame of zeros.
 #
-# ## 6. What it buys
+# ## 6. How much faster?
 #
-# The two do the same sums, but the convolution does each shared one once. Count the
-# multiply-adds: one pass over the large photo, against one classifier run per window.
+# Count the multiply-adds, as on page 01: those of one classifier run, times the number of
+# windows, against those of one pass over the whole photo.
 
 
 # %%
@@ -499,17 +540,18 @@ for side in SIZES:
     )
 
 # %% [markdown]
-# Why does it grow with the photo? At 224 px there is a single window, and nothing to
-# share. The larger the photo, the more windows overlap in any one place, up to 7x7 = 49.
-# **Predict**: will the clock agree with the count?
+# The larger the photo, the more windows overlap at each place: up to 7x7 = 49 of them. At
+# 224 pixels there is one window, and nothing to share.
+#
+# **Predict**: does the clock show the same ratios?
 
 
 # %%
 def seconds_of(function):
     """Time a function once, after a first call that prepares memory."""
-    function()
+    np.asarray(function())
     started = time.perf_counter()
-    function()
+    np.asarray(function())  # waits for a GPU to finish
     return time.perf_counter() - started
 
 
@@ -524,8 +566,9 @@ for side in SIZES:
     )
 
 # %% [markdown]
-# One timing each, on whatever else your machine is doing. `benchmarks/sliding_window.py`
-# repeats it five times, up to larger photos; both go into the figure.
+# Roughly: the ratio grows with the photo as counted. These are single timings on your
+# machine. `benchmarks/sliding_window.py` took each five times, on two cores, also at larger
+# sizes. The figure shows both.
 
 # %%
 record = environment.results("sliding_window")
@@ -539,9 +582,7 @@ axis.axhline(5, color="grey", lw=1)
 axis.text(sides[-1], 4, "the paper: more than 5 (AlexNet)", color="grey", ha="right")
 axis.set(xlabel="side of the photo, px", ylabel="times faster than sliding")
 axis.legend(frameon=False)
-plots.show(
-    figure, "Speed-up by size of the photo: grows as predicted, mostly below the count"
-)
+plots.show(figure, "Times faster by the photo's size: growing as the count does")
 
 # %% tags=["key-figure"]
 side = SIZES[-1]
@@ -551,17 +592,17 @@ print(
 )
 
 # %% [markdown]
-# Not quite: the clock shows the same growth, and mostly a smaller gain than the count.
-#
-# The paper (section 3.1) reports *more than 5 times* for AlexNet's 10x10 windows on a
-# 500-pixel photo, on a GPU of 2014. Sizes, networks and machines differ,
-# so take it as the same effect, not as the same measurement.
+# The benchmark's ratios grow as counted, and lie below the count: other things than
+# multiply-adds take time too. (The FCN paper, section 3.1, reports *more than 5
+# times* for AlexNet's 10x10 windows on a 500-pixel photo, on a GPU of 2014. It is the same
+# effect, not the same measurement.)
 #
 # ## 7. How much of the photo does one score see?
 #
-# Walk the layers and keep two numbers: the side $r$ of the square of pixels that can
-# reach one cell, and the step $j$ between neighbouring cells, both in pixels of the photo.
-# A layer with kernel $k$ and stride $s$ turns them into $r + (k - 1)\,j$ and $j \cdot s$.
+# The square of pixels that can change a score is its **receptive field**. Go through the
+# layers and keep two numbers: the side $r$ of that square, and the step $j$ between two
+# neighbouring cells, both in pixels of the photo. Both start at 1. At a layer with kernel
+# $k$ and stride $s$, $r$ becomes $r + (k - 1)\,j$ first, and then $j$ becomes $j \cdot s$.
 
 
 # %%
@@ -584,11 +625,11 @@ print(
 assert (side, step) == (404, 32)
 
 # %% [markdown]
-# 404 pixels, as the paper says: more than the window's 224, because near the window's rim
-# it now sees real neighbours. But *can* is not *does*. The gradient of one score with
-# respect to the photo tells which pixels would really change it.
+# 404 pixels, as the paper says. That is more than the window's 224, because beyond the
+# window's rim there are neighbours now instead of zeros.
 #
-# **Predict**: does the score listen to all of its 404x404 pixels alike?
+# These pixels *can* change the score. How much does each? The gradient of the score with
+# respect to the photo says it.
 
 # %%
 image = tf.image.resize(large, (480, 480))[None]  # (1, 480, 480, 3)
@@ -600,7 +641,10 @@ influence = tf.abs(tape.gradient(middle, image))[0].numpy().sum(-1)  # (480, 480
 
 
 # %% [markdown]
-# Which centred square holds half of that influence, and which nearly all of it?
+# If all 404x404 pixels had the same influence, a square of 286 pixels in the middle would hold
+# half of it.
+#
+# **Predict** the side of the square that does hold half.
 
 
 # %%
@@ -611,11 +655,11 @@ def share_within(influence, side):
     return influence[top : top + side, left : left + side].sum() / influence.sum()
 
 
-half = next(side for side in range(0, 480, 4) if share_within(influence, side) >= 0.5)
-most = next(side for side in range(0, 480, 4) if share_within(influence, side) >= 0.95)
-print(
-    f"half of the influence within {half} px, 95 % within {most} px, all within {side}"
-)
+squares = np.arange(0, 480, 4)  # their sides
+held = np.array([share_within(influence, one) for one in squares])
+half = squares[held >= 0.5][0]
+most = squares[held >= 0.95][0]
+print(f"half within {half} px, 95 % within {most} px, all within {side} px")
 assert share_within(influence, side) > 0.9999
 
 # %%
@@ -623,101 +667,52 @@ figure, axes = plots.grid(1, 2, size=3.4)
 axes[0, 0].imshow(plots.photo(image[0]))
 axes[0, 1].imshow(influence**0.3, cmap="magma")
 for axis in axes[0]:
-    for wide, color in ((side, "white"), (most, "#56B4E9"), (half, "#E69F00")):
+    for wide, color in ((side, "#FFFFFF"), (most, "#56B4E9"), (half, "#E69F00")):
         corner = ((480 - wide) / 2, (480 - wide) / 2)
         axis.add_patch(plt.Rectangle(corner, wide, wide, fill=False, ec=color, lw=2))
-plots.show(
-    figure, "Receptive field drawn on the photo, and the influence map", photo=True
-)
+colors = {"can see": "#FFFFFF", "95 %": "#56B4E9", "half": "#E69F00"}
+plots.legend(figure, colors)
+plots.show(figure, "The three squares on the photo and on its influence", photo=True)
 
 # %% [markdown]
-# White: what it can see. Blue: 95 % of what it listens to. Orange: half of it. (The map
-# is brightened so that the faint parts show.) The **effective receptive field** is
-# smaller than the formula says (Luo et al., 2016): half of the influence comes from a
-# small part of the area.
+# Smaller: the middle has more influence than the rim. (The right picture is brightened so
+# that weak influence shows.) This is called the **effective receptive field** (Luo et al.,
+# 2016).
 #
-# ## 8. Slimming the giant
+# ## 8. What can go wrong
 #
-# fc6 holds 102,764,544 of 134 million parameters. When the network moves to a task with a
-# few classes, much of that can go. DeepLab (Chen et al., 2015) has a quarter of the
-# filters in fc6 and fc7. Get there by keeping **every fourth** filter of both layers. The
-# layer that follows loses the inputs that are gone. The inputs that stay are multiplied
-# by four, so that its sums keep their size: dropout does the same while training.
-
-
-# %%
-def slimmed(network, nth):
-    """Return the network with only every n-th filter of fc1 and fc2."""
-    x = network.get_layer("block5_pool").output  # (B, H/32, W/32, 512)
-    inputs = 1  # fc1 keeps all of its inputs
-    for name, filters in (("fc1", nth), ("fc2", nth), ("predictions", 1)):
-        layer = network.get_layer(name)
-        kernel, bias = layer.get_weights()  # (side, side, in, out), (out,)
-        kernel = kernel[:, :, ::inputs, ::filters] * inputs
-        bias = bias[::filters]
-        kept = layers.Conv2D(len(bias), layer.kernel_size, activation=layer.activation)
-        x = kept(x)
-        kept.set_weights([kernel, bias])
-        inputs = filters  # every n-th input is left to the next layer
-    return keras.Model(network.input, x)
-
-
-# %%
-slim = slimmed(network, nth=4)
-for name, one in (("full", network), ("slim", slim)):
-    seconds = seconds_of(lambda one=one: one(large[None], training=False))
-    megabytes = one.count_params() * 4 / 1e6  # float32
-    print(
-        f"{name}: {one.count_params():>11,} parameters, "
-        f"{megabytes:4.0f} MB, {seconds:.2f} s"
-    )
-
-thin = slim(large[None], training=False)[0].numpy()  # (H/32 - 6, W/32 - 6, 3)
-correlation = np.corrcoef(thin.ravel(), one_pass.ravel())[0, 1]
-agree = (thin.argmax(-1) == one_pass.argmax(-1)).mean()
-print(f"scores: correlation {correlation:.3f}; same class in {agree:.0%} of the cells")
-
-# %% [markdown]
-# A third of the memory. By count it saves a tenth of the work, since the convolutions do
-# the rest; a larger gap in the seconds is memory traffic, or the noise of one timing. The
-# scores survive **in part**: related, but not to be used as they are. DeepLab trains on
-# after the cut, which mends them. The pages that run without a GPU go further still, to
-# 512 units and a 1x1 kernel trained from the start, and say so.
-#
-# ## 9. What can go wrong
-#
-# - **The converted network answers, but nonsense.** The dense kernel was reshaped with
-#   channels first. Nothing crashes. Compare with the classifier on one photo.
+# - **The converted network gives answers, but wrong ones.** The dense kernel was reshaped
+#   channels first. Compare with the classifier on one photo.
 #   [See it](09_bug_zoo.ipynb#flatten-order).
-# - **Scores slightly off everywhere.** The biases stayed behind in the dense layers.
-#   Compare the biases.
-# - **"2x2 against 14x14".** This page's fc6 pads nothing ('valid'), so its map is six
-#   cells smaller than the photo's grid. It is right for reproducing a classifier, wrong
-#   for adding skip connections. Notebook 04 shows the three choices for fc6.
+# - **Scores are slightly off everywhere.** The biases stayed in the dense layers. Compare
+#   the numbers of parameters, and the answers.
+# - **The map is six cells smaller than pool5 where it should be as large.** This page's fc6
+#   pads nothing ('valid'). That is right for reproducing a classifier. Page 04 shows the choices.
 #   [See it](09_bug_zoo.ipynb#valid-fc6).
 #
-# ## 10. Summary
+# ## 9. Summary
 #
-# - You turned dense layers into convolutions with one `reshape` each, biases kept, and
-#   proved both equal on photos.
-# - You got a map of $H/32 - 6$ rows of scores from a photo $H$ pixels high, in one pass.
-# - You predicted the speed-up from counted multiply-adds, and measured it.
-# - You saw that with padding the values differ from slid windows, and why.
-# - You measured how unevenly a score listens to its 404 pixels.
+# - A dense layer over a map is a convolution with a kernel as large as the map. The
+#   conversion is a `reshape`, and the biases stay.
+# - A photo $H$ pixels high gives $\lfloor H/32 \rfloor - 6$ rows of scores in one pass.
+# - You predicted from multiply-adds how much faster that is, and measured it.
+# - With padding the scores differ from those of windows, and you know why.
+# - A score can see 404 pixels. Half of its influence comes from a small part of them.
 #
 # ## Questions
 #
 # <details><summary>1. Which layer of a classifier forbids other photo sizes, and why not
 # the convolutions?</summary>
 #
-# The flattening in front of the first dense layer: its length is fixed by the dense
-# kernel. A convolution's kernel does not depend on the map's size.
+# The first dense layer: the number of its weights fixes the length of the flattened map. A
+# convolution's kernel does not depend on the size of the map.
 # </details>
 #
 # <details><summary>2. Why can the speed-up for VGG16 never pass 49?</summary>
 #
-# In the limit of a huge photo each 32-pixel cell is inside 7x7 = 49 windows. Sliding
-# computes its convolutions 49 times, the one pass once. The dense part gains nothing.
+# In a very large photo each cell of 32 pixels lies in 7x7 = 49 windows. Windows compute its
+# convolutions 49 times, one pass once. The dense layers gain nothing, which lowers the
+# limit further, to about 35.
 # </details>
 #
 # <details><summary>3. A colleague finds that sliding and one pass differ, and calls the
@@ -729,8 +724,8 @@ print(f"scores: correlation {correlation:.3f}; same class in {agree:.0%} of the 
 #
 # <details><summary>4. You need 1x1 instead of 7x7 for fc6. What do you lose?</summary>
 #
-# The pretrained fc6, since nothing of that shape exists; and the view: one score then
-# sees 212 pixels of the photo instead of 404.
+# Its pretrained weights, because there are none of that shape. And part of the receptive
+# field: a score then sees 212 pixels instead of 404.
 # </details>
 #
 # ## Exercises
@@ -744,5 +739,5 @@ print(f"scores: correlation {correlation:.3f}; same class in {agree:.0%} of the 
 #   Segmentation*. CVPR 2015. Section 3.1 for the conversion and its price.
 # - W. Luo, Y. Li, R. Urtasun, R. Zemel. *Understanding the Effective Receptive Field in
 #   Deep Convolutional Neural Networks*. NIPS 2016.
-# - L.-C. Chen, G. Papandreou, I. Kokkinos, K. Murphy, A. Yuille. *Semantic Image
-#   Segmentation with Deep Convolutional Nets and Fully Connected CRFs*. ICLR 2015.
+#
+# Page 03 enlarges the map of scores to the size of the photo.

@@ -9,37 +9,34 @@
 # %% [markdown]
 # # From a coarse map to every pixel
 #
-# Notebook 02 ended with a map that has one score for each 32 pixels. Here you enlarge
-# such a map until every pixel has its own, with the layer that FCN uses for it, and find
-# out how many ways there are of getting that quietly wrong.
+# Page 02 ended with one score for each 32 pixels. A mask needs one for every pixel, so the
+# map of scores has to be enlarged. This page looks at the layer that FCN uses for it, the
+# **transposed convolution**, and at three mistakes that are easy to make with it.
 #
 # **You will be able to**
 #
-# - compute a transposed convolution by hand, and say what is transposed in it,
-# - predict a checkerboard before you see one,
-# - derive the bilinear kernel for any factor, and use it without a dark frame,
-# - settle an argument about aligned corners with a single bright cell,
-# - say why scores are enlarged, and never labels.
+# - name three ways to enlarge a map in Keras and TensorFlow, and say which two are equal,
+# - compute a transposed convolution by hand,
+# - predict a checkerboard pattern before you see it,
+# - derive the bilinear kernel, and use it without a dark frame,
+# - say where a cell lies on the pixels, and which software puts it elsewhere,
+# - explain why scores are enlarged, and never class ids.
 #
-# **You need** basic Keras, and nothing from the other pages. There is nothing to
-# download and no network to train; without a GPU the page takes under a minute.
+# **You need** basic Keras, and nothing from the other pages. There is nothing to download. Without a GPU this page takes {minutes}.
 #
-# Here is where it ends up: a cat, remembered in a few cells, and three ways to enlarge
-# what is left. All three layers are of the same size; only their weights, and one row of
-# cells, differ.
+# This is where it ends up:
 
 # %% tags=["setup"]
 
 # %%
 import keras
 import numpy as np
-import skimage.data
 import skimage.draw
 import tensorflow as tf
 from keras import layers
 from matplotlib.colors import ListedColormap
 
-from utils import environment, fcn, plots, surgery
+from utils import environment, fcn, pets, plots, surgery
 
 # %% tags=["preview"]
 plots.picture(
@@ -49,33 +46,85 @@ plots.picture(
 )
 
 # %% [markdown]
-# The cells to play with: another factor, more steps.
+# To be changed at will:
 
 # %% tags=["parameters"]
-DATASET = "the cat of scikit-image"  # all this page shows; in the public domain
+DATASET = "the cat of scikit-image"  # all that this page shows; in the public domain
 FACTOR = 32  # how many times a map is enlarged: 8, 16, or 32 as in FCN-32s
-STEPS = 100  # gradient steps for the kernel that is learned in section 10
-SEED = 0  # the one seed
+STEPS = 100  # gradient steps for the kernel that is learned in section 11
+SEED = 0  # of all random numbers
 
 # %%
 print(environment.prepare(SEED))
 tf.config.experimental.enable_tensor_float_32_execution(False)  # exact on GPUs too
 
 # %% [markdown]
-# ## 1. Stamp, shift, add
+# ## 1. Three ways to enlarge
 #
-# A convolution *reads* a window of its input and writes one number. Turn that round:
-# read one number, *write* a window. Each input value presses a copy of the kernel, a
-# stamp scaled by the value, onto the output; the next stamp lands `stride` places
-# further on; where stamps overlap, they add up.
-#
-# Take the values 1, 3, 2, the kernel 1, 2, 1 and a stride of 2. Do it on paper first, it
-# takes a minute. Then let a loop do it:
+# Make a coarse map out of a photo: the mean of each square of 32x32 pixels. Three numbers
+# for each cell, red, green and blue, as a network has one score for each class.
 
 
 # %%
-def stamp_and_add(values, kernel, stride):
-    """Add up one copy of the kernel per value, each `stride` further on."""
+def shrink(image, factor):
+    """Average squares of factor x factor pixels, as a network's map covers them."""
+    return tf.nn.avg_pool2d(image[None], factor, factor, "VALID")[0].numpy()
+
+
+cat, _ = pets.chelsea()  # (300, 451, 3), RGB 0..255
+photo = np.float32(cat[:288, :448])  # (H, W, 3), a multiple of 32
+cells = shrink(photo, FACTOR)[None]  # (1, H/32, W/32, 3)
+print(photo.shape, "->", cells.shape)
+
+# %% [markdown]
+# Now enlarge it 32 times: by a layer without weights, by a function, and by a layer with
+# weights.
+
+# %%
+by_layer = layers.UpSampling2D(FACTOR, interpolation="bilinear")(cells)
+by_function = tf.image.resize(cells, photo.shape[:2], "bilinear")
+with_weights = layers.Conv2DTranspose(3, 2 * FACTOR, strides=FACTOR, padding="same")
+by_weights = with_weights(cells)
+for enlarged in (by_layer, by_function, by_weights):
+    print(enlarged.shape)  # (1, H, W, 3)
+    assert enlarged.shape[1:] == photo.shape
+
+# %% [markdown]
+# **Predict**: which of the three look alike?
+
+# %%
+figure, axes = plots.grid(1, 4, size=2.7, aspect=0.75)
+panels = {"cells": cells, "UpSampling2D": by_layer, "tf.image.resize": by_function}
+panels["Conv2DTranspose, new"] = 128 + 100 * by_weights / np.abs(by_weights).max()
+for axis, (name, drawn) in zip(axes.flat, panels.items(), strict=True):
+    axis.imshow(plots.photo(drawn[0]), interpolation="nearest")
+    axis.set_title(name, fontsize=10)
+plots.show(figure, "Coarse cells of a cat; two smooth pictures; a texture", photo=True)
+print(f"the first two differ by {np.abs(by_layer - by_function).max():.0e} of 255")
+
+# %% [markdown]
+# `UpSampling2D` with `interpolation="bilinear"` and `tf.image.resize` do the same: both draw
+# straight lines between the cells. A new `Conv2DTranspose` has random weights, so it gives
+# noise (scaled here so that it can be seen). With the right weights and one trick it does
+# what the other two do. And it can be **trained**. What it computes, which weights are
+# right, and what the trick is, is the subject of this page.
+#
+# If you will never train the enlargement, `UpSampling2D` is the shorter way to the same
+# result. FCN uses transposed convolutions, and so does this series.
+#
+# ## 2. Copy, scale, add
+#
+# A convolution reads a few numbers and writes one. A **transposed convolution** reads one
+# number and writes a few: it writes a copy of the kernel, multiplied by that number. The
+# next number's copy starts `stride` places further on. Where copies overlap, they are
+# added.
+#
+# Take the values 1, 3, 2, the kernel 1, 2, 4 and stride 2. Do it on paper first.
+
+
+# %%
+def copy_and_add(values, kernel, stride):
+    """Add one scaled copy of the kernel for each value, `stride` places apart."""
     output = np.zeros((len(values) - 1) * stride + len(kernel))
     for index, value in enumerate(values):
         start = index * stride
@@ -84,33 +133,32 @@ def stamp_and_add(values, kernel, stride):
 
 
 # %% [markdown]
-# **Predict**: which places of the output get something from two stamps?
+# **Predict**: at which places do two copies overlap?
 
 # %%
 values = np.array([1.0, 3.0, 2.0])  # (W,)
-kernel = np.array([1.0, 2.0, 1.0])  # (k,)
-output = stamp_and_add(values, kernel, stride=2)  # (2 * (W - 1) + k,)
+kernel = np.array([1.0, 2.0, 4.0])  # (k,), not symmetric on purpose
+output = copy_and_add(values, kernel, stride=2)  # (2 * (W - 1) + k,)
 print(f"{values} -> {output}")
-assert output.tolist() == [1, 2, 4, 6, 5, 4, 2]
+assert output.tolist() == [1, 2, 7, 6, 14, 4, 8]
 
-# %%
 figure, (axis,) = plots.curves((7, 2.6))
 base = np.zeros(len(output))
 for index in range(len(values)):
-    stamp = stamp_and_add(values * (np.arange(3) == index), kernel, stride=2)
-    label = f"stamp of {values[index]:.0f}"
-    axis.bar(range(7), stamp, bottom=base, color=plots.LINE_COLORS[index], label=label)
-    base += stamp
+    only = np.where(np.arange(3) == index, values, 0)  # this value, the others 0
+    copy = copy_and_add(only, kernel, stride=2)
+    label = f"copy for the value {values[index]:.0f}"
+    axis.bar(range(7), copy, bottom=base, color=plots.LINE_COLORS[index], label=label)
+    base += copy
 for place, total in enumerate(output):
-    axis.text(place, total + 0.1, f"{total:.0f}", ha="center")
-axis.set(xlabel="place in the output", ylim=(0, 7.2))
+    axis.text(place, total + 0.2, f"{total:.0f}", ha="center")
+axis.set(xlabel="place in the output", ylim=(0, 16))
 axis.legend(frameon=False)
-plots.show(figure, "Three coloured stamps; at places 2 and 4 two of them add up")
+plots.show(figure, "Three coloured copies of the kernel; at places 2 and 4 two add up")
 
 # %% [markdown]
-# One colour per stamp. Places 2 and 4 get two stamps, their neighbours one: remember that
-# unevenness, it becomes a pattern in section 5. Keras calls the operation
-# `Conv1DTranspose`, and agrees:
+# At places 2 and 4, counted from 0. Each copy has the kernel's order, 1, 2, 4: nothing is
+# turned round. Keras agrees:
 
 # %%
 layer = layers.Conv1DTranspose(1, kernel_size=3, strides=2, use_bias=False)
@@ -121,12 +169,12 @@ print(by_keras.numpy())
 np.testing.assert_allclose(by_keras, output)
 
 # %% [markdown]
-# ## 2. How large is the output?
+# ## 3. How large is the output?
 #
-# Read it off the function: the last of $n$ stamps starts at $(n - 1)\,s$, with $s$ the
-# stride, and is $k$ long, the kernel's size. So 'valid' padding gives $(n - 1)\,s + k$
-# (as long as $k \ge s$). With 'same', Keras cuts that down to $n\,s$, and takes
-# $\lfloor (k - s)/2 \rfloor$ of the surplus from the front.
+# With $n$ values, stride $s$ and a kernel of size $k$, the last copy starts at $(n - 1)\,s$
+# and is $k$ long. So with 'valid' padding the output has $(n - 1)\,s + k$ places (for
+# $k \ge s$). With 'same' padding Keras keeps $n\,s$ of them. The other $k - s$ are cut off:
+# $\lfloor (k - s)/2 \rfloor$ in front, the rest at the end.
 
 
 # %%
@@ -145,13 +193,14 @@ for n, k, s in ((3, 3, 2), (7, 4, 2), (7, 64, 32), (7, 2, 3)):
         assert length == transposed_size(n, k, s, padding)
 
 # %% [markdown]
-# The third pair is FCN-32s: seven cells, kernel 64, stride 32. 'same' gives exactly 224.
+# The third pair is FCN-32s of page 04 on 224 pixels: seven cells, kernel 64, stride 32. With
+# 'same' the output has 224 places again.
 #
-# ## 3. What is transposed
+# ## 4. What is transposed
 #
-# Any convolution is a multiplication by a matrix: one row per output, the kernel's
-# weights in the columns it reads, zeros elsewhere. Here is $M$, for seven inputs, three
-# outputs and the same kernel and stride:
+# A convolution is a multiplication by a matrix $M$. Each row of $M$ makes one output: it has
+# the kernel's weights in the columns of the inputs that it reads, and zeros elsewhere. Here
+# is $M$ for seven inputs and three outputs, with the same kernel and stride:
 
 # %%
 matrix = np.zeros((3, 7))  # (outputs, inputs)
@@ -163,8 +212,9 @@ print(matrix @ signal, convolved.numpy().ravel())
 np.testing.assert_allclose(convolved[0, :, 0], matrix @ signal)
 
 # %% [markdown]
-# Now read the same matrix by columns. Each *column of the transpose* holds one stamp,
-# at its place:
+# The transpose $M^\top$ has these rows as columns. Multiply it by our three values: each
+# value is multiplied by a column, a copy of the kernel at its place, and the copies are
+# added.
 
 # %%
 figure, axes = plots.grid(1, 2, size=3.6, aspect=0.75)
@@ -173,17 +223,17 @@ for axis, (name, drawn) in zip(axes.flat, drawings.items(), strict=True):
     axis.imshow(drawn, cmap="Blues", vmax=3)
     axis.set_title(f"{name}: {drawn.shape[1]} numbers in, {drawn.shape[0]} out")
     for (row, column), weight in np.ndenumerate(drawn):
-        axis.text(column, row, f"{weight:.0f}", ha="center", va="center", fontsize=9)
+        color = "white" if weight > 3 else "black"
+        axis.text(column, row, f"{weight:.0f}", ha="center", va="center", color=color)
 plots.show(figure, "M has the kernel in rows, shifted by two; its transpose in columns")
 print(matrix.T @ values, "=", output)
 np.testing.assert_array_equal(matrix.T @ values, output)
 
 # %% [markdown]
-# So a **transposed convolution** is multiplication by $M^\top$, and that is all there is
-# to the name. You have used it before: back-propagation multiplies by $M^\top$ whenever
-# a gradient passes a convolution.
+# The result is that of section 2. So a transposed convolution is the multiplication by
+# $M^\top$.
 #
-# **Predict**: older texts say *deconvolution*. Does $M^\top$ undo $M$?
+# **Predict**: some texts call it *deconvolution*. Does $M^\top$ undo $M$?
 
 # %%
 print("before       ", signal)
@@ -191,44 +241,13 @@ print("there, back  ", matrix.T @ (matrix @ signal))
 assert not np.allclose(matrix.T @ (matrix @ signal), signal)
 
 # %% [markdown]
-# Not at all. It restores the *shape*, nothing else. Seven numbers were squeezed into
-# three; what fills the gaps is up to the kernel. The rest of the page is about choosing
-# it.
+# No. It gives back the number of values, not the values. Nothing could: seven numbers became
+# three, and many signals have the same three.
 #
-# ## 4. The same on a map
+# ## 5. On a map
 #
-# In two dimensions the stamps are square, and land on a grid.
-
-# %%
-small_map = np.zeros((1, 4, 4, 1))  # (B, H, W, C)
-small_map[0, 1, 1], small_map[0, 1, 2], small_map[0, 3, 0] = 1.0, 2.0, 1.5
-square = np.outer(kernel, kernel)  # (3, 3)
-stamped = np.zeros((9, 9))  # (2 * (H - 1) + 3, 2 * (W - 1) + 3)
-for row, column in np.ndindex(4, 4):
-    stamp = small_map[0, row, column, 0] * square
-    stamped[2 * row : 2 * row + 3, 2 * column : 2 * column + 3] += stamp
-layer = layers.Conv2DTranspose(1, kernel_size=3, strides=2, use_bias=False)
-layer.build(small_map.shape)
-layer.set_weights([square[:, :, None, None]])  # (k, k, out, in)
-by_keras = layer(small_map)  # (B, 2 * (H - 1) + 3, 2 * (W - 1) + 3, 1)
-print(small_map.shape, "->", by_keras.shape)
-np.testing.assert_allclose(by_keras[0, :, :, 0], stamped)
-
-# %%
-figure, axes = plots.grid(1, 3, size=2.4)
-titles = ("4x4 map", "3x3 kernel", "9x9 output")
-drawings = (small_map[0, :, :, 0], square, stamped)
-for axis, drawn, title in zip(axes.flat, drawings, titles, strict=True):
-    axis.imshow(drawn, cmap="magma", vmin=0)
-    axis.set_title(title)
-plots.show(figure, "Three bright cells become three stamps, two of them overlapping")
-
-# %% [markdown]
-# Three cells, three stamps, one overlap. Mind the weights' shape, `(k, k, out, in)`: a
-# plain convolution has `(k, k, in, out)`. For segmentation every class is enlarged by
-# itself, so between different channels the kernel is zero.
-#
-# This helper applies any kernel; you will need it a dozen times.
+# On a map the copies are squares, on a grid. This function applies a kernel to a map. Note
+# the order of the weights, `(k, k, out, in)`. A plain convolution has `(k, k, in, out)`.
 
 
 # %%
@@ -243,21 +262,31 @@ def transposed(scores, kernel, stride):
 
 
 # %% [markdown]
-# ## 5. Checkerboards
+# Check it against the loop of section 2. A kernel that is a column times a row can be
+# applied along one axis after the other:
+
+# %%
+small_map = np.array([[1.0, 3.0, 2.0], [0.0, 1.0, 4.0]])  # (H, W)
+square = np.outer(kernel, kernel)  # (3, 3)
+by_layer = transposed(small_map[None, ..., None], square[..., None, None], stride=2)
+rows = np.array([copy_and_add(row, kernel, 2) for row in small_map])  # (H, 7)
+both = np.array([copy_and_add(column, kernel, 2) for column in rows.T]).T  # (5, 7)
+print(by_layer.shape, "by the layer, 'same';", both.shape, "by the loop, 'valid'")
+np.testing.assert_allclose(by_layer[0, :, :, 0], both[:4, :6])  # 'same' cuts the end
+
+# %% [markdown]
+# ## 6. Checkerboards
 #
-# Feed it the dullest map there is, a wall of ones. An honest enlargement is a larger
-# wall.
+# Enlarge a map of ones, with a kernel of ones and stride 2. A good enlargement is flat.
 #
-# **Predict** for a kernel of ones and stride 2: what does kernel size 3 make of the
-# wall? And 4? Count the stamps on one place.
+# **Predict**: is the output flat, away from its ends, for a kernel of size 3? And of size 4?
 
 # %%
 for size in (3, 4):
-    counts = stamp_and_add(np.ones(6), np.ones(size), stride=2)
-    print(f"kernel {size}, stamps per place: {counts.astype(int)}")
+    counts = copy_and_add(np.ones(6), np.ones(size), stride=2)
+    print(f"kernel {size}, copies at each place: {counts.astype(int)}")
 
-# %%
-wall = np.ones((1, 8, 8, 1), "float32")  # (B, H, W, C)
+flat = np.ones((1, 8, 8, 1), "float32")  # (B, H, W, C)
 random = np.random.default_rng(SEED).uniform(size=(4, 4, 1, 1))
 kernels = {
     "3x3 of ones": np.ones((3, 3, 1, 1)),
@@ -266,64 +295,64 @@ kernels = {
 }
 figure, axes = plots.grid(1, 3, size=2.7, aspect=0.95)
 for axis, (name, weights) in zip(axes.flat, kernels.items(), strict=True):
-    drawn = axis.imshow(transposed(wall, weights, 2)[0, :, :, 0], cmap="magma", vmin=0)
-    axis.set_title(f"wall, {name}")
+    drawn = axis.imshow(transposed(flat, weights, 2)[0, :, :, 0], cmap="magma", vmin=0)
+    axis.set_title(name)
     figure.colorbar(drawn, ax=axis, shrink=0.7)
 plots.show(figure, "Overlap counts 1, 2, 4 as a checkerboard; even; a random texture")
 
 # %% [markdown]
-# Size 3 alternates between one stamp and two, because 3 is no multiple of 2. In two
-# dimensions the counts multiply to 1, 2 and 4: the **checkerboard** known from so many
-# generated pictures (Odena et al., 2016). Size 4 covers every inner place evenly; its
-# frame is another matter, for section 7. On the right the size is right and the pattern
-# is back: even and odd places are served by different weights, and at random these do
-# not add up to the same.
+# Not with size 3: places with one copy and places with two take turns, because 3 is no
+# multiple of 2. On a map that makes 1, 2 or 4 copies: a **checkerboard** (Odena et al.,
+# 2016). With size 4 it is flat: two copies at every inner place. (The frame is the subject
+# of section 8.) A random kernel of size 4 shows a pattern again. Even and odd places use
+# different weights, and their sums differ.
 #
-# So two rules. The kernel's size is a multiple of the stride, and its weights, taken
-# every `stride` places, add up to one.
+# So this decides: start at any of the first `stride` weights of a kernel, and take every
+# `stride`-th. These sums must all be the same for a flat output, and 1 to keep its level. A
+# kernel whose size is a multiple of the stride makes that easy.
 #
-# ## 6. The bilinear kernel, derived
+# ## 7. The bilinear kernel
 #
-# Which weights, then? Take what you would do with a ruler: between two cells, draw a
-# straight line. A cell's say falls from 1 at its own centre to 0 at its neighbour's,
-# one cell further, and a cell is `factor` pixels wide. At $d$ pixels from the centre:
+# Which weights, then? Between two neighbouring cells, draw a straight line. So the weight
+# of a cell falls from 1 at its own centre to 0 at its neighbour's centre, which is $f$
+# pixels away, where $f$ is the factor. At a distance of $d$ pixels it is
 #
 # $$w(d) = \max(0,\; 1 - |d| / f)$$
 #
-# with $f$ the factor. It is a tent $2f$ wide, so a kernel of $2f$ holds it: a multiple
-# of the stride, as it should be. One question is left, where in the kernel its peak
-# belongs. Cell 0 covers pixels 0 to $f - 1$, so its centre should come out at
-# $(f - 1)/2$: on a pixel if $f$ is odd, between two if it is even. And 'same' cuts
-# $\lfloor f/2 \rfloor$ from the front (section 2, $k = 2f$). So the peak is at
-# $\lfloor f/2 \rfloor + (f - 1)/2$, which is $f - 1$ for odd $f$ and $f - ½$ for even.
+# This is a triangle $2f$ wide, so the kernel has size $2f$, a multiple of the stride. Where
+# in the kernel is its peak? Cell 0 covers the pixels 0 to $f - 1$, so its centre is at
+# $(f - 1)/2$. With 'same', $\lfloor f/2 \rfloor$ places are cut from the front (section 3
+# with $k = 2f$). So the peak is at $\lfloor f/2 \rfloor + (f - 1)/2$. That is $f - 1$ for
+# odd $f$, and $f - ½$ for even $f$.
 
 # %%
 figure, axes = plots.curves((9, 2.4), columns=3)
 for axis, factor in zip(axes, (2, 3, 4), strict=True):
     centre = factor - 1 if factor % 2 else factor - 0.5
     places = np.arange(2 * factor)
-    tent = 1 - np.abs(places - centre) / factor  # (2f,)
+    triangle = 1 - np.abs(places - centre) / factor  # (2f,)
     axis.plot([centre - factor, centre, centre + factor], [0, 1, 0], color="#C8CDD4")
-    axis.stem(places, tent, basefmt=" ")
+    axis.stem(places, triangle, basefmt=" ")
     axis.set_title(f"factor {factor}", loc="left")
     axis.set_xticks(places)
-    print(f"factor {factor}: {tent.round(3)}")
-plots.show(figure, "Tents for factors 2, 3, 4; only the odd one has a weight of 1")
+    print(f"factor {factor}: {triangle.round(3)}")
+plots.show(figure, "Triangles for factors 2, 3, 4, and the weights read off them")
 
 # %% [markdown]
-# Dots are weights, the grey line is the tent. An odd factor has its peak on a pixel, and
-# one weight of zero at the end. *Bi*linear means linear along rows, then along columns:
-# the weight at $(y, x)$ is the product of two tents, an outer product.
+# The dots are the weights, the line is the triangle. *Bi*linear means: along rows, then
+# along columns. So the weight at $(y, x)$ is the product of two triangles. Each class is
+# enlarged by itself, so weights between different channels are 0.
 
 
 # %%
 def bilinear_kernel(factor, channels):
     """Return the kernel (2f, 2f, channels, channels) that enlarges by `factor`."""
-    # 'same' crops factor // 2 in front. An odd factor's tent peaks on a pixel, and its
-    # last column is zero; an even one's peaks between the two middle pixels.
+    # 'same' crops factor // 2 in front. An odd factor's triangle peaks on a pixel, and
+    # its last weight is zero; an even one's peaks between the two middle pixels.
     centre = factor - 1 if factor % 2 else factor - 0.5
-    tent = 1 - np.abs(np.arange(2 * factor) - centre) / factor  # (2f,)
-    kernel = np.outer(tent, tent)[:, :, None, None] * np.eye(channels)  # (2f, 2f, C, C)
+    triangle = 1 - np.abs(np.arange(2 * factor) - centre) / factor  # (2f,)
+    square = np.outer(triangle, triangle)  # (2f, 2f)
+    kernel = square[:, :, None, None] * np.eye(channels)  # (2f, 2f, C, C)
     return np.float32(kernel)
 
 
@@ -338,106 +367,104 @@ for factor in (1, 2, 3, 4, 5, 32):
 print(bilinear_kernel(2, 1)[..., 0, 0])
 
 # %% [markdown]
-# Every pixel gets weights that add up to one, whatever the factor. From here on the
-# series imports this very function from `utils/surgery.py`.
+# For every factor the weights of each output pixel add up to 1. (The reshape splits each axis
+# of the kernel into its two copies of `factor` places. The sum goes over the copies.) The
+# series imports this function from `utils/surgery.py` from here on.
 #
-# ## 7. The cat, and the dark frame
+# ## 8. The dark frame
 #
-# Time for a photo. Shrink it by averaging squares, which leaves a map such as a network
-# might hold, and enlarge that again.
+# Use it on the cat.
 
 # %%
-photo = skimage.data.chelsea()[:288, :448]  # (288, 448, 3), RGB 0..255
-photo = photo.astype("float32")
-
-
-def shrink(image, factor):
-    """Average squares of factor x factor pixels: (H, W, C) -> (H/f, W/f, C)."""
-    height, width, channels = image.shape
-    squares = image.reshape(height // factor, factor, width // factor, factor, channels)
-    return squares.mean((1, 3))
-
-
-coarse = shrink(photo, FACTOR)[None]  # (B, H/32, W/32, 3)
-enlarged = transposed(coarse, bilinear_kernel(FACTOR, 3), FACTOR)  # (B, H, W, 3)
-print(photo.shape, "->", coarse.shape, "->", enlarged.shape)
+enlarged = transposed(cells, bilinear_kernel(FACTOR, 3), FACTOR)  # (1, H, W, 3)
+print(cells.shape, "->", enlarged.shape)
 assert enlarged.shape == (1, *photo.shape)
 
 # %% [markdown]
-# **Predict**: a pixel inside the map gets its value from the cells on both sides of it.
-# What of a pixel at the very edge, beyond the last cell's centre? Try the wall again.
+# A pixel between two cells gets its value from both. A pixel at the very edge has a cell on
+# one side only.
+#
+# **Predict**: enlarge a map of ones. What do the pixels at its edge become?
 
 # %%
-wall = np.ones((1, 9, 14, 1), "float32")  # (B, H, W, C)
-faded = transposed(wall, bilinear_kernel(FACTOR, 1), FACTOR)[0, :, :, 0]
+flat = np.ones((1, 9, 14, 1), "float32")  # (B, H, W, C)
+faded = transposed(flat, bilinear_kernel(FACTOR, 1), FACTOR)[0, :, :, 0]
 middle = faded.shape[0] // 2
 print(f"inside {faded[middle, middle]:.2f}, corner {faded[0, 0]:.2f}")
 
 figure, (axis,) = plots.curves((7, 2.4))
 axis.plot(faded[middle])
 axis.text(10, faded[middle, 0], f"{faded[middle, 0]:.2f}")
-axis.set(xlabel="column of pixels", ylim=(0, 1.1), title="one row of the enlarged wall")
-plots.show(figure, "A row of the wall falls from 1 to about a half at both ends")
+axis.set(xlabel="column of pixels", ylim=(0, 1.1), title="one row of pixels")
+plots.show(figure, "A row of 1 falls to about a half at both ends")
 
 # %% [markdown]
-# Half the stamps of an edge pixel would come from a cell that does not exist, so it
-# loses up to half its value, and a corner three quarters. In a segmenter these are
-# scores: along the frame all classes fade towards zero, hence towards each other.
+# About a half, and a quarter in the corners: the other part would come from cells that do
+# not exist. In a segmentation network these values are scores. Along the frame the scores
+# of all classes shrink by the same factor. The best class stays the best, but all classes
+# seem more alike, and the loss is wrong there. When two maps are added, as on page 05, the
+# mask can become wrong too.
 #
-# The cure is one cell wide. Repeat the outermost cells once on every side, enlarge, cut
-# the surplus off.
+# The trick: repeat the outermost cells once on every side (Keras calls it "symmetric"
+# padding), enlarge, and cut off what is too much. This function works on arrays, and while a
+# functional model is built:
 
 
 # %%
 def upsample(scores, factor):
     """Enlarge scores (B, H, W, C) bilinearly, frame included."""
-    padded = np.pad(scores, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-    kernel = bilinear_kernel(factor, scores.shape[-1])
-    enlarged = transposed(padded, kernel, factor)  # (B, f * (H + 2), f * (W + 2), C)
-    return enlarged[:, factor:-factor, factor:-factor]  # (B, f * H, f * W, C)
+    sides = ((0, 0), (1, 1), (1, 1), (0, 0))  # one cell above, below, left and right
+    padded = keras.ops.pad(scores, sides, mode="symmetric")  # (B, H + 2, W + 2, C)
+    channels = scores.shape[-1]
+    layer = layers.Conv2DTranspose(
+        channels, 2 * factor, strides=factor, padding="same", use_bias=False
+    )
+    layer.trainable = False  # else the zeros between channels would learn as well
+    layer.build(padded.shape)
+    layer.set_weights([bilinear_kernel(factor, channels)])
+    return layers.Cropping2D(factor)(layer(padded))  # (B, f * H, f * W, C)
 
 
 # %% [markdown]
-# Is that right, or does it only sound right? Ask an independent reference, TensorFlow's
-# own `tf.image.resize`, about every pixel of the cat, and for an odd factor too:
+# Compare every pixel with `tf.image.resize`, for several factors:
 
 # %%
 for factor in (2, 3, 8, 32):
-    cells = shrink(photo, 32)[None] / 255  # (B, 9, 14, 3), 0..1
-    size = (9 * factor, 14 * factor)
-    reference = tf.image.resize(cells, size, method="bilinear").numpy()
-    plain = transposed(cells, bilinear_kernel(factor, 3), factor) - reference
-    repaired = upsample(cells, factor) - reference
+    scaled = shrink(photo, 32)[None] / 255  # (1, 9, 14, 3), 0..1
+    reference = tf.image.resize(scaled, (9 * factor, 14 * factor), "bilinear").numpy()
+    plain = transposed(scaled, bilinear_kernel(factor, 3), factor) - reference
+    repaired = upsample(scaled, factor) - reference
     before, now = np.abs(plain).max(), np.abs(repaired).max()
-    print(f"x{factor:<2} off by up to {before:.2f} as it comes, {now:.0e} repaired")
+    print(f"x{factor:<2} differs by {before:.2f}, with repeated edges by {now:.0e}")
     assert now < 1e-5
 
 # %%
-cells = keras.Input(coarse.shape[1:])
-as_layers = keras.Model(cells, fcn.upsample(cells, FACTOR, name="up32"))
-difference = np.abs(as_layers(coarse) - upsample(coarse, FACTOR)).max()
-print([layer.name for layer in as_layers.layers[1:]], f"differ by {difference:.0e}")
-assert difference < 1e-3  # of 255
+any_map = keras.Input((None, None, 3))
+ours = keras.Model(any_map, upsample(any_map, FACTOR))
+theirs = keras.Model(any_map, fcn.upsample(any_map, FACTOR, name="up32"))
+np.testing.assert_allclose(ours(cells), upsample(cells, FACTOR), atol=1e-3)
+np.testing.assert_allclose(theirs(cells), upsample(cells, FACTOR), atol=1e-3)
 
 # %% [markdown]
-# Equal everywhere, but for rounding. Why not call `tf.image.resize`, then? Because a
-# layer with weights can be *learned*, and exported anywhere. The second cell shows the
-# same three steps as layers, `fcn.upsample`; notebooks 04 and 05 build with it.
+# With repeated edges it equals `tf.image.resize` at every pixel, but for rounding. It
+# works inside a model, and so does `fcn.upsample`, which pages 04 and 05 use.
 #
-# Now all of it on the cat, at 1/8 and at 1/32. Columns: the cells, a random kernel, the
-# bilinear one as it comes, the bilinear one on repeated edges.
+# The next code cell drew the picture on top of this page: the cat as cells, enlarged by a
+# random kernel (of positive weights, which keep the brightness), by the bilinear one, and by the bilinear one with repeated edges. The upper
+# row has cells of 8 pixels, the lower one cells of 32.
 
 # %% tags=["result"]
 figure, axes = plots.grid(2, 4, size=2.9, aspect=288 / 448 + 0.08)
 for row, factor in zip(axes, (8, 32), strict=True):
-    cells = shrink(photo, factor)[None]  # (B, H/f, W/f, 3)
+    map_of_cells = shrink(photo, factor)[None]  # (1, H/f, W/f, 3)
     weights = np.random.default_rng(SEED).uniform(0, 0.5, (2 * factor, 2 * factor))
-    careless = np.float32(weights[:, :, None, None] * np.eye(3))  # (2f, 2f, C, C)
+    noisy = np.float32(weights[:, :, None, None] * np.eye(3))  # (2f, 2f, C, C)
+    kernel_of_factor = bilinear_kernel(factor, 3)
     panels = {
-        f"{cells.shape[1]}x{cells.shape[2]} cells": cells,
-        "random kernel": transposed(cells, careless, factor),
-        "bilinear, as it comes": transposed(cells, bilinear_kernel(factor, 3), factor),
-        "bilinear, edges repeated": upsample(cells, factor),
+        f"{map_of_cells.shape[1]}x{map_of_cells.shape[2]} cells": map_of_cells,
+        "random kernel": transposed(map_of_cells, noisy, factor),
+        "bilinear": transposed(map_of_cells, kernel_of_factor, factor),
+        "bilinear, edges repeated": upsample(map_of_cells, factor),
     }
     for axis, (name, drawn) in zip(row, panels.items(), strict=True):
         axis.imshow(plots.photo(drawn[0]), interpolation="nearest")
@@ -450,16 +477,15 @@ plots.show(
 )
 
 # %% [markdown]
-# The random kernel prints its own texture into every cell. The third column has the dark
-# frame, as wide as half a cell. The last is clean: at 1/8 a cat, at 1/32 a mood.
-# Enlarging invents nothing, which is why FCN will fetch detail from finer maps.
+# Enlarging adds no detail: from cells of 32 pixels the cat is hard to see, however smooth the
+# picture. FCN gets detail from finer maps, on page 05.
 #
-# ## 8. Enlarge scores, not labels
+# ## 9. Enlarge scores, not class ids
 #
-# A network's map holds **scores**, one per class. You could pick the best class in each
-# cell and enlarge the *labels*, or enlarge the *scores* and pick last. To compare, draw
-# a scene whose truth we know, a cat and a dog, and give a perfect coarse network its
-# scores: the share of each class in each cell.
+# In each cell a network has a **score** for each class. There are two orders: pick the best
+# class in each cell and enlarge the *ids*; or enlarge the *scores* and pick the best class
+# at each pixel. To compare them, draw a scene whose truth is known, a cat and a dog. As
+# scores, take the share of each class in each cell.
 
 # %%
 truth = np.zeros((288, 448), int)  # (H, W): 0 background, 1 cat, 2 dog
@@ -472,127 +498,138 @@ for column in (262, 398):  # the dog's ears
     truth[skimage.draw.ellipse(150, column, 62, 24)] = 2
 scores = shrink(np.eye(3, dtype="float32")[truth], FACTOR)[None]  # (B, H/32, W/32, 3)
 labels = scores.argmax(-1).astype("float32")  # (B, H/32, W/32), ids
-print(truth.shape, "->", scores.shape, "scores,", labels.shape, "labels")
+print(truth.shape, "->", scores.shape, "scores,", labels.shape, "ids")
 
 # %% [markdown]
-# **Predict**: labels are numbers, so nothing stops you from enlarging them bilinearly,
-# and rounding. What appears along the outline of the *dog*?
+# Ids are numbers, so nothing stops you from enlarging them bilinearly and rounding.
+#
+# **Predict**: background is 0, cat 1, dog 2. What appears along the outline of the dog?
 
 # %%
 masks = {
     "truth": truth,
-    "labels, as blocks": labels[0].repeat(FACTOR, 0).repeat(FACTOR, 1),
-    "labels, bilinear": upsample(labels[..., None], FACTOR)[0, ..., 0].round(),
-    "scores, bilinear, then best": upsample(scores, FACTOR)[0].argmax(-1),
+    "ids, as blocks": labels[0].repeat(FACTOR, 0).repeat(FACTOR, 1),
+    "ids, bilinear": np.round(upsample(labels[..., None], FACTOR)[0, ..., 0]),
+    "scores, then the best": np.argmax(upsample(scores, FACTOR)[0], -1),
 }
 right = {name: (masks[name] == truth).mean() for name in list(masks)[1:]}
-assert max(right, key=right.get) == "scores, bilinear, then best"
+assert max(right, key=right.get) == "scores, then the best"
 
-# %%
 palette = ListedColormap([plots.COLORS[k] for k in ("background", "cat", "dog")])
 figure, axes = plots.grid(1, 4, size=2.9, aspect=288 / 448 + 0.16)
 for axis, (name, mask) in zip(axes.flat, masks.items(), strict=True):
     axis.imshow(mask, cmap=palette, vmin=0, vmax=2, interpolation="nearest")
     share = f"{right[name]:.1%} of pixels right" if name in right else ""
     axis.set_title(f"{name}\n{share}", fontsize=10)
-plots.show(figure, "Truth; blocks; a dog with a cat-coloured rim; smooth outlines")
+plots.legend(figure, ("background", "cat", "dog"))
+plots.show(figure, "Truth; blocks; a dog with a rim of cat; smooth outlines")
 
 # %% [markdown]
-# Orange is cat, blue is dog. Halfway between background (0) and dog (2) lies 1, so the
-# dog grows a rim of cat. Ids have no in-between. Scores have, and from the same few
-# cells they draw outlines *finer than a cell*: how sure each cell was tells where
-# between two cells the border runs.
+# A rim of cat: between background (0) and dog (2) lies 1. A number between two ids means
+# nothing, a score between two scores does. And scores give outlines *finer than a cell*: the outline runs where two
+# scores are equal, which can be anywhere between two centres.
 #
-# ## 9. Where is a pixel?
+# ## 10. Where is a cell?
 #
-# There are two schools of placing cells on pixels.
+# A map of 7 cells becomes 224 pixels. Which pixel is the centre of cell 1? There are three
+# answers in use. With $i$ the number of a pixel, $f$ the factor and $n$ the number of
+# cells, pixel $i$ reads the map at
 #
-# - **Half-pixel centres**: a cell is a square, and covers its `factor` pixels. Its
-#   centre is in their middle. Output pixel $i$ reads position $(i + ½)/f - ½$.
-# - **Aligned corners**: cells and pixels are points; the first sits on the first, the
-#   last on the last. Output pixel $i$ reads position $i\,(n - 1)/(f n - 1)$, with $n$ the
-#   number of cells.
+# - **half-pixel centres**: $(i + ½)/f - ½$. A cell is a square that covers its $f$ pixels.
+# - **aligned corners**: $i\,(n - 1)/(f n - 1)$. The first cell's centre is put on the first
+#   pixel, the last one's on the last.
+# - **asymmetric**: $i/f$. A cell's centre is put on the first of its pixels. TensorFlow 1
+#   did this by default.
 #
-# Both look fine on a photo. Settle it with an **impulse**: one bright cell, cell 1 of 7.
-# The pixels it stands for are 32 to 63 (grey in the figure), so its centre of mass
-# belongs at 47.5. `np.interp` is all we need; TensorFlow's operation confirms both, and
-# the last line says which school our own `upsample` belongs to.
+# Draw a ruler for each: 4 cells over 32 pixels, a dot where a cell's centre is put.
+
 
 # %%
-cells = 7
-pixels = np.arange(cells * FACTOR)  # (W,)
-impulse = np.eye(cells)[1]  # (cells,)
-positions = np.arange(cells)
-readings = {
-    "half_pixel_centers": (pixels + 0.5) / FACTOR - 0.5,
-    "align_corners": pixels * (cells - 1) / (cells * FACTOR - 1),
+def centres(school, cells, factor):
+    """Return at which pixel the centre of each cell is put."""
+    cell = np.arange(cells)
+    if school == "half-pixel centres":
+        return (cell + 0.5) * factor - 0.5
+    if school == "aligned corners":
+        return cell * (factor * cells - 1) / (cells - 1)
+    return cell * factor  # asymmetric
+
+
+schools = ("half-pixel centres", "aligned corners", "asymmetric")
+figure, (axis,) = plots.curves((8, 2.2))
+for height, school in enumerate(schools):
+    for cell in range(4):
+        grey = "#EEEEEE" if cell % 2 else "#C8CDD4"
+        axis.barh(height, 8, left=8 * cell - 0.5, color=grey)
+    axis.plot(centres(school, 4, 8), [height] * 4, "o", color="#0072B2", ms=9)
+axis.set(xlabel="pixel", xticks=range(0, 32, 4), yticks=range(3), yticklabels=schools)
+axis.invert_yaxis()
+plots.show(figure, "Four cells of eight pixels; only in the first row dots are central")
+
+# %% [markdown]
+# The grey boxes are the pixels that each cell was averaged from. Only half-pixel centres put
+# each centre into the middle of its box. Now enlarge one bright cell, cell 1 of 7, by 32 in
+# all three ways. It covers the pixels 32 to 63, so the middle of the result should be at
+# 47.5. TensorFlow offers all three in one operation.
+#
+# **Predict** where the middle will be in each of the three.
+
+# %%
+bright = np.float32(np.eye(7)[1])[None, None, :, None]  # (1, 1, 7, 1)
+resize = tf.raw_ops.ResizeBilinear  # what tf.image.resize calls
+options = {
+    "half-pixel centres": {"half_pixel_centers": True},
+    "aligned corners": {"align_corners": True},
+    "asymmetric": {},  # the default of this operation
 }
-lines = {name: np.interp(at, positions, impulse) for name, at in readings.items()}
-
-resize = tf.raw_ops.ResizeBilinear  # what tf.image.resize calls; it offers both
-cell_map = np.float32(impulse[None, None, :, None])  # (B, 1, cells, C)
-for name, line in lines.items():
-    row = resize(images=cell_map, size=(1, len(pixels)), **{name: True})[0, 0, :, 0]
-    np.testing.assert_allclose(row, line, atol=1e-5)
-    print(f"{name:18} centre of mass {np.average(pixels, weights=line):5.1f}")
-ours = upsample(cell_map, FACTOR)[0, 0, :, 0]  # (W,)
-np.testing.assert_allclose(ours, lines["half_pixel_centers"], atol=1e-5)
-
-# %%
-figure, (left, right) = plots.curves((9, 2.8), columns=2)
-left.axvspan(FACTOR, 2 * FACTOR, color="#C8CDD4", alpha=0.5, label="pixels of cell 1")
-for name, line in lines.items():
-    left.plot(line, label=name)
-left.set(xlabel="pixel", xlim=(0, 120), title="one bright cell, enlarged")
-left.legend(frameon=False, fontsize=8)
-for at in readings.values():
-    landed = np.interp(positions, at, pixels)  # where each cell's centre lands
-    shift = landed - (FACTOR * positions + (FACTOR - 1) / 2)
-    right.plot(shift, "o-")
-right.set(xlabel="cell", ylabel="shift in pixels", title="by how much cells move")
-plots.show(figure, "Aligned corners move cells by up to 15.5 pixels, outwards")
+rows = {}
+for school, option in options.items():
+    row = resize(images=bright, size=(1, 224), **option)[0, 0, :, 0]  # (224,)
+    rows[school] = row
+    reads = np.interp(np.arange(224), centres(school, 7, 32), bright[0, 0, :, 0])
+    np.testing.assert_allclose(row, reads, atol=1e-5)
+    print(f"{school:18} middle {np.average(np.arange(224), weights=row):5.1f}")
+ours = upsample(bright, 32)[0, 0, :, 0]  # (224,)
+np.testing.assert_allclose(ours, rows["half-pixel centres"], atol=1e-5)
+print("upsample agrees with half-pixel centres")
 
 # %% [markdown]
-# Half-pixel centres land every cell on its own pixels. Aligned corners stretch the map
-# from the middle, by up to $(f - 1)/2$: 15.5 pixels at x32, half a cell. The pooling
-# layers made each cell from *its* square of pixels, so half-pixel centres are what undoes
-# them. Here are both in the scene of section 8, with the true outline in black:
+# Only with half-pixel centres at 47.5, and `upsample` has them. In VGG16, what a cell sees is
+# centred on its own box of pixels, so they fit. (Other backbones may need another check:
+# send one bright pixel through.) The other two move the picture: aligned corners by up to
+# $(f - 1)/2 = 15.5$ pixels outwards at factor 32, asymmetric by 15.5 to the upper left.
+# See it in the scene of section 9, with the true outline in black:
 
 # %%
-half_pixel = masks["scores, bilinear, then best"]  # (H, W)
-enlarged = resize(images=scores, size=truth.shape, align_corners=True)  # (B, H, W, 3)
-aligned = enlarged.numpy()[0].argmax(-1)  # (H, W)
-wrong_half, wrong_aligned = ((mask != truth).mean() for mask in (half_pixel, aligned))
-print(f"wrong pixels: {wrong_half:.1%} half-pixel, {wrong_aligned:.1%} aligned corners")
-assert wrong_aligned > wrong_half
-
-# %%
-figure, axes = plots.grid(1, 2, size=3.6, aspect=288 / 448 + 0.08)
-for axis, mask, name in zip(axes.flat, (half_pixel, aligned), readings, strict=True):
+size, wrong = truth.shape, {}
+figure, axes = plots.grid(1, 3, size=3.2, aspect=288 / 448 + 0.12)
+for axis, school in zip(axes.flat, schools, strict=True):
+    enlarged = resize(images=scores, size=size, **options[school])  # (1, H, W, 3)
+    mask = enlarged.numpy()[0].argmax(-1)  # (H, W)
+    wrong[school] = (mask != truth).mean()
     axis.imshow(mask, cmap=palette, vmin=0, vmax=2, interpolation="nearest")
     axis.contour(truth > 0, [0.5], colors="black", linewidths=1)
-    axis.set_title(name)
-plots.show(figure, "True outline in black: aligned corners push both heads outwards")
+    axis.set_title(f"{school}\n{wrong[school]:.1%} wrong", fontsize=10)
+plots.legend(figure, ("background", "cat", "dog"))
+plots.show(figure, "The true outlines in black: two of three masks lie beside them")
+assert min(wrong, key=wrong.get) == "half-pixel centres"
 
 # %% [markdown]
-# Aligned corners push both heads outwards, and more than double the wrong pixels.
+# By their documentation, Keras and TensorFlow use half-pixel centres, and so does PyTorch's
+# `interpolate` unless told otherwise. PyTorch's `UpsamplingBilinear2d` and Paddle's
+# `UpsamplingBilinear2D` align corners. Check this first when you port a network.
 #
-# Who does which, by their documentation: Keras and TensorFlow use half-pixel centres, and
-# so does PyTorch's `interpolate` unless told otherwise; PyTorch's `UpsamplingBilinear2d`
-# and Paddle's `UpsamplingBilinear2D` align corners. When you port a network, check this
-# first.
+# ## 11. In two steps, or learned
 #
-# ## 10. In two steps, or learned
+# FCN-16s enlarges by 2, adds something, and enlarges by 16.
 #
-# FCN-16s enlarges by 2, adds something, then enlarges by 16.
-#
-# **Predict**: with nothing to add, is x2 then x16 the same as x32?
+# **Predict**: with nothing to add, is x2 and then x16 the same as x32?
 
 # %%
-at_once = upsample(cell_map, 32)[0, 0, :, 0]  # (224,)
-in_two = upsample(upsample(cell_map, 2), 16)[0, 0, :, 0]  # (224,)
-at_once_mask = upsample(scores, 32)[0].argmax(-1)  # (H, W)
-in_two_mask = upsample(upsample(scores, 2), 16)[0].argmax(-1)  # (H, W)
+at_once = upsample(bright, 32)[0, 0, :, 0].numpy()  # (224,)
+in_two = upsample(upsample(bright, 2), 16)[0, 0, :, 0].numpy()  # (224,)
+at_once_mask = np.argmax(upsample(scores, FACTOR)[0], -1)  # (H, W)
+in_two_mask = np.argmax(upsample(upsample(scores, 2), FACTOR // 2)[0], -1)
 changed = (in_two_mask != at_once_mask).mean()
 print(f"peak {at_once.max():.2f}, {in_two.max():.2f}; {changed:.1%} of pixels change")
 
@@ -601,39 +638,44 @@ axis.plot(at_once, label="x32")
 axis.plot(in_two, label="x2, then x16")
 axis.set(xlabel="pixel", xlim=(0, 120), title="one bright cell")
 axis.legend(frameon=False)
-plots.show(figure, "The tent of x32, and the same tent with its kinks cut off")
+plots.show(figure, "The triangle of x32, and the same with its corners cut off")
 
 # %% [markdown]
-# Not quite. The first step samples the tent on either side of its peak and its feet, and
-# the second joins the samples with straight lines: the kinks are cut, and with them a
-# quarter of the peak. Notebook 05 meets
-# this again, when it grows a trained FCN-32s into a 16s.
+# Not quite. The first step keeps values on either side of the peak, but not the peak. The
+# second step joins them by straight lines, so the corners of the triangle are cut off.
+# Page 05 meets this difference again.
 #
-# Last question: a transposed convolution has weights, so should they be **learned**? In
-# the paper the final enlargement stays fixed, the x2 ones start bilinear and learn; the
-# authors' released code fixes all of them and finds no significant difference. Try it
-# small: teach one 4x4 kernel to double the left half of the cat, test it on the right.
+# A transposed convolution has weights. Should they be **learned**? In the paper the last
+# enlargement is fixed and the x2 ones are learned, starting bilinear. The authors' code
+# fixes all of them. Try it: train one 4x4 kernel to double the left half of the cat, and
+# test it on the right half. Two pixels along the frame are left out of both.
 
 # %%
 gray = photo.mean(-1, keepdims=True) / 255  # (288, 448, 1), 0..1
 small = shrink(gray, 2)[None]  # (B, 144, 224, 1)
-train = small[:, :, :112], gray[None, :, :224]
-test = small[:, :, 112:], gray[None, :, 224:]
+train = small[:, :, :112], gray[None, 2:-2, 2:222]
+test = small[:, :, 112:], gray[None, 2:-2, 226:-2]
 
 
 def fitted(kernel):
     """Fit a doubling kernel that starts here; return losses, errors, the model."""
     layer = layers.Conv2DTranspose(1, 4, strides=2, padding="same", use_bias=False)
-    model = keras.Sequential([keras.Input((None, None, 1)), layer])
+    inner = layers.Cropping2D(2)
+    model = keras.Sequential([keras.Input((None, None, 1)), layer, inner])
     layer.set_weights([kernel])
     model.compile(keras.optimizers.Adam(0.01), loss="mse")
     before = model.evaluate(*test, verbose=0)
-    history = model.fit(*train, epochs=STEPS, verbose=0)  # one photo: a step an epoch
-    return history.history["loss"], before, model.evaluate(*test, verbose=0), model
+    losses = []
+    while len(losses) < STEPS:
+        epochs = min(20, STEPS - len(losses))  # one photo: an epoch is a step
+        fit = model.fit(*train, epochs=epochs, verbose=0)
+        losses += fit.history["loss"]
+        print(f"step {len(losses):3}, loss {losses[-1]:.5f}")
+    return losses, before, model.evaluate(*test, verbose=0), model
 
 
 # %% [markdown]
-# **Predict**: after the same number of steps, does the random start catch up?
+# **Predict**: after the same number of steps, is a random start as good?
 
 # %%
 starts = {"bilinear": bilinear_kernel(2, 1), "random": np.float32(random / 2)}
@@ -654,39 +696,39 @@ for axis, (name, run) in zip(axes[1:], runs.items(), strict=True):
 plots.show(figure, "The bilinear start is lower throughout; the random one is textured")
 
 # %% [markdown]
-# The bilinear start is the better kernel from the first step to the last, and gains some
-# more by sharpening the fur. The random one has spent its steps on getting rid of its
-# checkerboard, and has a grain still: look at the eye's rim. Hence the habit, which this
-# series keeps: start bilinear. Whether it is learned on from there matters less.
+# Not after these steps: the random start still shows a pattern. So start bilinear. Training
+# lowers the error of that start too, for enlarging photos. Masks are another matter: the
+# paper's code keeps the weights fixed, and so does this series.
 
 # %% tags=["key-figure"]
 print(
     f"edge fades to {faded[middle, 0]:.2f}; repaired: within {now:.0e} of "
-    f"tf.image.resize; wrong pixels {wrong_half:.1%}, {wrong_aligned:.1%} if aligned"
+    f"tf.image.resize; wrong pixels {wrong['half-pixel centres']:.1%}, "
+    f"{wrong['aligned corners']:.1%} with aligned corners"
 )
 
 # %% [markdown]
-# ## 11. What can go wrong
+# ## 12. What can go wrong
 #
-# - **Masks go wrong along the frame alone.** A 'same' transposed kernel fades scores
-#   there. Repeat the edge cells before, crop after, on *both* sides of the map.
+# - **Loss or masks are wrong along the frame only.** A 'same' transposed convolution fades
+#   scores there. Repeat the edge cells before it, and crop on both sides after it.
 #   [See it](09_bug_zoo.ipynb#faded-frame).
-# - **A regular grain in the mask.** The kernel's size is no multiple of the stride, or
-#   the layer started at random. Use $2f$, and start bilinear.
+# - **A regular pattern in the mask.** The kernel's size is no multiple of the stride, or the
+#   layer started at random. Use size $2f$, and start bilinear.
 #   [See it](09_bug_zoo.ipynb#random-kernel).
-# - **Masks sit a few pixels off, more so towards the edges.** Somebody aligned corners,
-#   in the network or in resizing the masks. Send an impulse through.
+# - **Masks lie some pixels beside their objects.** The network or the resizing of masks
+#   aligns corners. Enlarge one bright cell, and see where its middle lands.
 #   [See it](09_bug_zoo.ipynb#aligned-corners).
 #
-# ## 12. Summary
+# ## 13. Summary
 #
-# - A transposed convolution stamps its kernel once per input value, and adds. It is
-#   multiplication by the transposed matrix of a convolution, and no inverse.
-# - Checkerboards are uneven overlap; you can count them beforehand.
-# - The bilinear kernel is an outer product of two tents $2f$ wide. On repeated edges it
+# - `UpSampling2D` with bilinear interpolation equals `tf.image.resize`. `Conv2DTranspose`
+#   has weights: it adds up copies of its kernel, one for each value.
+# - It is the multiplication by the transposed matrix of a convolution, and undoes nothing.
+# - The bilinear kernel is a product of two triangles, each $2f$ wide. With repeated edges it
 #   equals `tf.image.resize` at every pixel.
-# - One bright cell tells half-pixel centres from aligned corners.
-# - Enlarge scores, choose the class last.
+# - Half-pixel centres keep each cell over its own pixels.
+# - Enlarge scores, and pick the class last.
 #
 # ## Questions
 #
@@ -697,23 +739,21 @@ print(
 # 9 times 8 plus 16 is 88. Cut 8, four on each side: that is what 'same' does.
 # </details>
 #
-# <details><summary>2. Kernel 6, stride 3, all weights equal. Checkerboard or not? Is it
-# bilinear?</summary>
+# <details><summary>2. Kernel 6, stride 3, all weights equal: a checkerboard?</summary>
 #
-# No checkerboard: 6 is a multiple of 3, every inner place gets two stamps. But the
-# result is in steps, not in slopes: a box instead of a tent.
+# No: 6 is a multiple of 3, so every inner place gets two copies.
 # </details>
 #
 # <details><summary>3. Why does repeating one cell suffice, even at x32?</summary>
 #
-# A tent reaches one cell to either side of its centre. So a pixel at the edge asks for at
-# most one cell beyond the map.
+# The triangle reaches one cell to either side of its centre. So a pixel at the edge needs
+# one cell beyond the map, and no more.
 # </details>
 #
 # <details><summary>4. Softmax first, then enlarge: still fine?</summary>
 #
-# No label rim appears, but the outlines move, as softmax bends the scores before the
-# straight line is drawn. And the loss wants logits: enlarge them, apply softmax to show.
+# No rim appears, but the outlines move, because softmax changes the scores before they are
+# mixed. And the loss takes logits. So enlarge logits, and apply softmax only to show them.
 # </details>
 #
 # ## Exercises
@@ -732,4 +772,4 @@ print(
 # - A. Odena, V. Dumoulin, C. Olah. *Deconvolution and Checkerboard Artifacts*. Distill,
 #   2016.
 #
-# Next, notebook 04 puts this layer on top of notebook 02's network, and trains it.
+# Page 04 puts this layer on page 02's network, and trains it.
