@@ -6,6 +6,7 @@ import math
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -19,7 +20,7 @@ from PIL import Image
 
 from tools import run_notebooks
 from tools.pages import build, check
-from utils import fcn, pets, vgg16
+from utils import fcn, pet_records, pets, vgg16
 
 STEMS = list(build.titles())
 
@@ -100,6 +101,40 @@ def test_runs_on_a_few_dogs(stem, tmp_path):
     parameters = SHORT.get(stem, {}) | {"DATASET": str(folder)}
     path = ROOT / "notebooks" / f"{stem}.ipynb"
     assert run_notebooks.run_one(path, parameters, tmp_path).error == ""
+
+
+@pytest.mark.long
+def test_page_00_at_the_official_size(tmp_path):
+    """3,680 and 3,669 photos of 500 x 375: 64 drawings, linked; under 3 GB."""
+    from data.synthetic_pets import synthetic_pets_dataset_builder as drawn
+
+    folder, made = tmp_path / "pets", tmp_path / "made"
+    for part in (made, folder / "images", folder / "annotations" / "trimaps"):
+        part.mkdir(parents=True)
+    for index in range(64):
+        drawing = drawn.draw_example(index)
+        image, mask = (drawing[key] for key in ("image", "segmentation_mask"))
+        Image.open(image).resize((500, 375)).save(made / f"{index}.jpg", quality=95)
+        resized = Image.open(mask).resize((500, 375), Image.Resampling.NEAREST)
+        resized.save(made / f"{index}.png")
+    for name, numbers in (("trainval", range(3680)), ("test", range(3680, 7349))):
+        lines = []
+        for number in numbers:
+            of, index = ("cat", "dog")[number % 2], number % 64
+            stem = f"{of}_{number}"
+            (folder / "images" / f"{stem}.jpg").hardlink_to(made / f"{index}.jpg")
+            trimap = folder / "annotations" / "trimaps" / f"{stem}.png"
+            trimap.hardlink_to(made / f"{index}.png")
+            lines.append(f"{stem} {1 + number % 2} {1 + number % 2} {number}\n")
+        (folder / "annotations" / f"{name}.txt").write_text("".join(lines))
+    command = [sys.executable, "-m", "tools.run_notebooks", "--only", "00"]
+    command += ["-p", "DATASET", str(folder)]
+    run = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(run.pid, 0)  # the largest process below it counts
+    run.returncode = os.waitstatus_to_exitcode(status)
+    shutil.rmtree(pet_records.prepared_path(folder, None, "stop"))
+    assert run.returncode == 0
+    assert usage.ru_maxrss * 1024 < 3e9
 
 
 @pytest.mark.long

@@ -133,7 +133,7 @@ plots.show(figure, "A photo, and where its trimap is 1, 2 and 3", photo=True)
 #
 # The data set's own README says the same. The text of TensorFlow's segmentation tutorial
 # takes 2 for the border and 3 for the background. So do not trust a page, this one
-# included. You can check it on the masks: a band is thin, so far more of its pixels have
+# included. You can check it on the masks. A band is thin, so many more of its pixels have
 # another value nearby.
 
 
@@ -176,13 +176,15 @@ plots.show(figure, "A cat's face, her trimap, and the trimap laid over it", phot
 # has to be done about the border. This series knows three ways. Two of them leave the
 # border out: they give it the id 255, called **void**. A loss and a score must skip void
 # pixels. In Keras, `SparseCategoricalCrossentropy` and `MeanIoU` do so when you write
-# `ignore_class=255`. Its accuracy cannot.
+# `ignore_class=255`. Keras's accuracy metrics have no such option.
 #
 # | task | id 0 | id 1 | id 2 | id 255 (void) |
 # |---|---|---|---|---|
 # | `"trimap"` | pet | background | border | |
 # | `"species"` | background | cat | dog | border |
 # | `"foreground"` | background | pet | | border |
+#
+# (Section 8 makes pixels void in `"trimap"` as well: those that lie beyond the photo.)
 
 
 # %%
@@ -283,7 +285,7 @@ for number, name in enumerate(colors):
 
 figure, axes = plots.grid(1, 2, size=3.4, aspect=0.7)
 axes[0, 0].imshow(cat)
-axes[0, 1].imshow(where, cmap=ListedColormap(list(colors.values())))
+axes[0, 1].imshow(where, cmap=ListedColormap(list(colors.values())), vmin=0, vmax=4)
 plots.legend(figure, colors)
 plots.show(figure, "A cat, and where truth and guess agree or differ", photo=True)
 
@@ -304,8 +306,8 @@ print("IoU of each class", (both / at_least_one).round(2))
 print(f"accuracy {shares[1]:.0%}, mean IoU {mean_iou:.0%}")
 
 # %% [markdown]
-# The same prediction and two scores. The accuracy looks better than it is. The mean IoU does not,
-# because every class counts alike, and two of three have an IoU of 0. So this series
+# The same prediction and two scores. Accuracy makes this prediction look better than it is.
+# Mean IoU does not, because every class counts alike, and two of three have an IoU of 0. So this series
 # reports mean IoU.
 #
 # ## 5. One size for all
@@ -333,7 +335,8 @@ print("nearest neighbour:", np.unique(nearest))
 # %%
 rounded = np.round(bilinear)  # 1.6 becomes 2
 changed = rounded != nearest
-invented = changed & ~ndimage.maximum_filter(nearest == 2, size=3)
+no_background_near = ~ndimage.maximum_filter(nearest == 2, size=3)  # (H/2, W/2)
+invented = (rounded == 2) & no_background_near
 print(f"{changed.sum()} of {changed.size} pixels have another class now")
 print(f"{invented.sum()} of them are background with no background beside them")
 
@@ -357,8 +360,8 @@ plots.show(
 # %% [markdown]
 # So **masks of ids are resized by nearest neighbour**.
 #
-# A batch holds squares, and photos are not square. There are three ways to make them so.
-# Each costs something:
+# All photos of a batch need one size, and a square suits upright and lying photos alike. There
+# are three ways to make a photo a square. Each costs something:
 
 # %%
 side = IMAGE_SIZE
@@ -437,7 +440,7 @@ for number, one in enumerate(examples.take(64).as_numpy_iterator()):
 
 # %%
 train_pairs, validation_pairs, ids = [], [], set()
-for image_path in sorted((folder / "images").iterdir()):
+for image_path in sorted((folder / "images").glob("*.png")):  # or "*.jpg"
     mask_path = (folder / "masks" / image_path.name).with_suffix(".png")
     mask = Image.open(mask_path)
     assert mask.mode == "L", f"{mask_path} does not hold plain ids of 8 bits"
@@ -445,7 +448,7 @@ for image_path in sorted((folder / "images").iterdir()):
     ids |= set(np.unique(mask))
     chosen = validation_pairs if in_validation(image_path.name) else train_pairs
     chosen.append((str(image_path), str(mask_path)))
-assert ids <= {0, 1, 2, 255}, f"the masks hold {ids}"
+assert ids <= {0, 1, 2, 255} and ids != {0, 255}, f"the masks hold {ids}"
 print(len(train_pairs), "pairs to train on,", len(validation_pairs), "for validation")
 
 # %% [markdown]
@@ -613,8 +616,8 @@ plots.legend(figure, [*names, "void"])
 plots.show(figure, "Six variants of a cat above, their masks below", photo=True)
 
 # %% [markdown]
-# Where the photo does not reach, the picture is grey and the mask void. As background it
-# would only add easy pixels to the loss and to the score.
+# Where the photo does not reach, the picture is grey and the mask void. If this grey were called
+# background, it would only add easy pixels to the loss and to the score.
 #
 # Is it repeatable? Build it twice, and compare the first batch:
 
@@ -664,7 +667,7 @@ print(
 # - In a trimap, 1 is the pet, 2 the background, 3 the border.
 # - Three tasks follow from it. Loss and scores skip void pixels.
 # - IoU is the pixels in both over the pixels in at least one. "Background everywhere" has
-#   an acceptable accuracy and a poor mean IoU.
+#   a passable accuracy and a poor mean IoU.
 # - Masks of ids are resized by nearest neighbour. Photos are squashed to squares.
 # - While photo and mask are one array, nothing moves one without the other.
 #

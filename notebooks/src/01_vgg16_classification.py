@@ -79,7 +79,7 @@ print(environment.prepare(SEED))
 # 3. **It is not trained as a whole.** The network learns about patches. Nothing ever
 #    compares a whole mask with its truth.
 #
-# Here are two patches, one 32 pixels to the right of the other.
+# Here are two patches of 100 pixels a side, one 32 pixels to the right of the other.
 #
 # **Predict** which share of the pixels of one is also in the other.
 
@@ -99,8 +99,8 @@ axes[0, 2].imshow(patch_b)
 plots.show(figure, "A cat with two overlapping boxes, and the two patches", photo=True)
 
 # %% [markdown]
-# 68 of 100 columns, so 68 %. A network that looks at both patches does two thirds of its
-# work twice. Section 8 counts this on a whole photo.
+# 68 of 100 columns, so 68 %. A network that looks at both patches repeats two thirds of the
+# work on the second one. Section 8 counts this on a whole photo.
 #
 # ## 2. VGG16, block by block
 #
@@ -265,7 +265,7 @@ for block in range(1, 6):
     assert difference < 1e-4
 
 # %% [markdown]
-# The differences are rounding, so the architecture is right. Both networks used our weights,
+# The differences are rounding, so the convolutions are VGG16's. Both networks used our weights,
 # mean and order of colours, so a mistake there would go unnoticed. (`data/README.md` says
 # how the weights of both sources were brought to one form.) Another test: can it **name**
 # the cat? ImageNet has 1,000 classes, five of them house cats. Naming needs the weights of
@@ -304,9 +304,9 @@ plots.show(figure, "Feature maps: sharp outlines at block 1, coarse blobs at blo
 #
 # ## 6. Background, cat or dog
 #
-# Now train the dense layers on pets. There are three classes, because a patch may show no
-# pet: **background, cat, dog**. A patch is a random square of a photo, labelled **by the
-# class at its centre**. A square whose centre is void has no label, so another is drawn.
+# Now train the dense layers on pets. There are three classes, because a patch may have no pet
+# at its centre: **background, cat, dog**. A patch is a random square of a photo, labelled
+# **by the class at its centre**. A square whose centre is void has no label, so another is drawn.
 
 
 # %%
@@ -331,8 +331,8 @@ patch, label = random_patch(example["image"], example["mask"], generator)
 print(patch.shape, "its centre is", class_names[label])
 
 # %% [markdown]
-# Take two patches of each photo. Take each photo whole as well, labelled by its species
-# whatever is at its centre, because a patch seldom shows the whole animal. (A species is 0
+# Take two patches of each photo. Take each photo whole as well, because a patch seldom shows
+# the whole animal; its label is always cat or dog, whatever is at its centre. (A species is 0
 # for a cat and 1 for a dog, and class 0 is background, so the class is the species + 1.)
 # VGG16 takes 224 pixels, so squash them all to that, as on page 00.
 
@@ -434,10 +434,11 @@ options = {"batch_size": 64, "epochs": EPOCHS, "verbose": 2}
 history = head.fit(train_features, train_labels, validation_data=held_out, **options)
 
 # %% [markdown]
-# The loss on the training images falls much further than `val_loss`, that on images which it
-# has not seen: these dense layers have 119 million weights, and learn a few hundred images
-# by heart. This is **overfitting**. Page 06 has remedies. (`head` and `model` share their
-# layers, so `model` is trained now too.)
+# The loss on the training images falls much further than `val_loss`, the loss on images that
+# it has not seen: these dense layers have 120 million weights, and learn a few hundred
+# images by heart. This is **overfitting**. Page 06 has remedies. (`head` and `model` share
+# their layers, so `model` is trained now too. To train `model` itself with frozen
+# convolutions, set `trainable = False` on them.)
 
 # %%
 score_photos = accuracy(head, test_features[:whole], test_labels[:whole])
@@ -451,15 +452,16 @@ with environment.replacing(path.with_suffix(".weights.h5")) as temporary:
     model.save_weights(temporary)  # whole, or not at all
 
 # %% [markdown]
-# Patches are harder: they show less, and where an outline runs through the centre, one pixel
-# decides the label. These are few photos, so take the numbers as a hint.
+# Patches are harder: they show less of the pet. These are few photos, so take the numbers as
+# a hint.
 #
 # ### On real photographs
 #
 # The same steps on 300 photographs of three breeds, by `python -m
 # tools.results.cross_validate`: five folds, each photo judged by a network that never saw
-# it. Only cat or dog was allowed as an answer, which is easier than three classes. Always
-# answering "cat" would be right for two of the three breeds, so for 67 %.
+# it. Only cat or dog was allowed as an answer, which is easier than three classes, and
+# ImageNet has many photos of both. Always answering "cat" would be right for two of the
+# three breeds, so for 67 %.
 
 # %%
 real = environment.results("cat_or_dog")
@@ -494,13 +496,13 @@ plots.show(figure, "The hardest photos: truth above, guess below", photo=True)
 
 # %% [markdown]
 # Above is the truth, below the answer with its probability, coloured where it is wrong. Look
-# for what these photos have in common: a pose, a coat, eyes shut, a pet partly hidden.
+# for what these photos have in common: a pose, a coat, a pet partly hidden.
 #
 # ## 8. Slide it over a photo
 #
 # Now the mask. Take the cat photo of the validation split in which the cat's share of the
-# pixels is closest to a quarter. Enlarge it, so that a window of 224 pixels covers only a
-# part. Move the window in steps of 32 pixels, and classify each window.
+# pixels is closest to a quarter. Resize it, so that a window of 224 pixels covers only a part.
+# Move the window in steps of 32 pixels, and classify each window.
 
 # %%
 examples = pets.load_examples(DATASET, "validation", task="species")
@@ -567,9 +569,9 @@ shares = [(mask[mask >= 0] == k).mean() for k in range(3)]
 print({name: f"{s:.0%}" for name, s in zip(class_names, shares, strict=True)})
 
 # %% [markdown]
-# How good is it? Compare it with the truth where there is an answer. First the IoU of the
-# pet, whichever species was named; for comparison, call every one of these pixels a pet.
-# Then the IoU of each class.
+# How good is it? Compare it with the truth where there is an answer. First count cat and dog
+# both as pet, and compare with a mask that says pet everywhere. Then take the IoU of each
+# class.
 #
 # **Predict** which is higher, the IoU of the pet or that of the class "cat".
 
@@ -590,9 +592,10 @@ for class_id, name in enumerate(class_names):
 
 # %% [markdown]
 # The IoU of the pet says how well pets are found: compare it with "pet everywhere", which
-# looks at nothing. The IoU of the class is lower where the answer changes between cat and
-# dog from window to window. Look for windows without a head: they have to guess. Pages 04
-# and 05 draw masks of whole photos with networks that see more than a window.
+# looks at nothing. The IoU of the class "cat" is lower where windows on the cat were called
+# dog. Look for windows without a head: they have to guess. (A class that the photo does not
+# have gets 0 when the mask names it anywhere, and nan otherwise.) Pages 04 and 05 draw masks
+# of whole photos with networks that see more than a window.
 #
 # The next code cell drew the picture on top of this page.
 
@@ -674,8 +677,8 @@ print(
 # <details><summary>1. Why does VGG16 want exactly 224x224 pixels, although a convolution
 # takes any size?</summary>
 #
-# Only because of `fc1`: its 25,088 inputs are a 7x7x512 map laid flat, and 7 is 224/32.
-# Everything before the flattening takes any size.
+# Only because of `fc1`: its 25,088 inputs are a flattened 7x7x512 map, and 7 is 224/32
+# (rounded down, so sides up to 255 fit too). Everything before it takes any size.
 # </details>
 #
 # <details><summary>2. The dense layers do 1 % of the work but hold 89 % of the parameters.

@@ -18,7 +18,7 @@
 # - turn a dense layer into a convolution, and check that it computes the same,
 # - say how many scores a larger photo gives, and which window each belongs to,
 # - predict how much faster one pass is than windows, and measure it,
-# - explain why their scores still differ,
+# - explain why windows and one pass give different scores,
 # - compute the receptive field of a score.
 #
 # **You need** page 01. Without a GPU this page takes {minutes}. The classifier is the one
@@ -77,7 +77,7 @@ print(flat.shape, "->", answer.shape, "kernel", dense.kernel.shape)
 
 # %% [markdown]
 # A convolution with a kernel **as large as the map** also computes weighted sums of all 12
-# numbers, at the one position where it fits. The weights are the same, only their order has to fit.
+# numbers, at the one position where it fits. So the same weights serve, each in its right place.
 # Flattening goes through the map row by row, and keeps the channels of a position
 # together. So row $(y \cdot W + x) \cdot C + c$ of the dense kernel belongs to position
 # $(y, x)$ and channel $c$, where $W$ is the width of the map and $C$ its number of
@@ -270,7 +270,7 @@ for name, scores in (
     print(f"{name:21} same class on {agree:4.0%} of the photos, off by {off:.2%}")
 
 # %% [markdown]
-# Both mistakes change answers, and neither gives an error. The comparison finds both.
+# Both mistakes change scores, and neither gives an error. The comparison finds both.
 #
 # ## 3. The whole network
 #
@@ -290,7 +290,7 @@ compare("whole model", dense_logits, map_logits)
 assert network.count_params() == model.count_params()
 
 # %% [markdown]
-# The input shape is `(None, None, None, 3)`: any height and any width. Only the first dense
+# The input shape is `(None, None, None, 3)`: any height and width from 224 up. Only the first dense
 # layer needed 224 pixels, and it is a convolution now.
 #
 # ## 4. A larger photo gives a map of scores
@@ -318,8 +318,8 @@ for height, width in ((224, 224), (256, 320), (384, 576), (500, 375), (640, 640)
     print(f"{height}x{width:<8}  {pooled[0]}x{pooled[1]:<8} {rows}x{columns}")
 
 # %% [markdown]
-# Take the photo of page 01, the one whose cat covers nearest to a quarter, enlarged in the
-# same way:
+# Take the photo of page 01, whose cat fills about a quarter of it, enlarged to the same
+# height:
 
 # %%
 cats = [one for one in examples if one["species"] == 0] or examples  # dogs, if no cats
@@ -419,8 +419,8 @@ assert windows.shape == one_pass.shape
 # pass. Section 6 counts it.
 #
 # The next code cell paints both maps of scores into the photo, each score at the centre of
-# its window. It drew the picture on top of this page. Mistakes of the classifier are in both
-# masks: it is the same classifier.
+# its window. It drew the picture on top of this page. Most mistakes are in both masks: it is
+# the same classifier.
 
 # %% tags=["result"]
 figure, axes = plots.grid(1, 3, size=3.0, aspect=large.shape[0] / large.shape[1])
@@ -675,7 +675,7 @@ plots.legend(figure, colors)
 plots.show(figure, "The three squares on the photo and on its influence", photo=True)
 
 # %% [markdown]
-# Smaller: the middle has more influence than the rim. (The right picture is brightened so
+# The square is much smaller than 286 pixels: the middle has more influence than the rim. (The right picture is brightened so
 # that weak influence shows.) This is called the **effective receptive field** (Luo et al.,
 # 2016).
 #
@@ -685,7 +685,7 @@ plots.show(figure, "The three squares on the photo and on its influence", photo=
 #   channels first. Compare with the classifier on one photo.
 #   [See it](09_bug_zoo.ipynb#flatten-order).
 # - **Scores are slightly off everywhere.** The biases stayed in the dense layers. Compare
-#   the numbers of parameters, and the answers.
+#   the scores, with biases that are not 0.
 # - **The map is six cells smaller than pool5 where it should be as large.** This page's fc6
 #   pads nothing ('valid'). That is right for reproducing a classifier. Page 04 shows the choices.
 #   [See it](09_bug_zoo.ipynb#valid-fc6).
@@ -712,7 +712,7 @@ plots.show(figure, "The three squares on the photo and on its influence", photo=
 #
 # In a very large photo each cell of 32 pixels lies in 7x7 = 49 windows. Windows compute its
 # convolutions 49 times, one pass once. The dense layers gain nothing, which lowers the
-# limit further, to about 35.
+# limit further, to about 36.
 # </details>
 #
 # <details><summary>3. A colleague finds that sliding and one pass differ, and calls the

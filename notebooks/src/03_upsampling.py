@@ -9,9 +9,9 @@
 # %% [markdown]
 # # From a coarse map to every pixel
 #
-# Page 02 ended with one score for each 32 pixels. A mask needs one for every pixel, so the
-# map of scores has to be enlarged. This page looks at the layer that FCN uses for it, the
-# **transposed convolution**, and at three mistakes that are easy to make with it.
+# Page 02 ended with one score per class for each square of 32x32 pixels. A mask needs one for
+# every pixel, so the map of scores has to be enlarged. This page looks at the layer that
+# FCN uses for it, the **transposed convolution**, and at mistakes that are easy to make.
 #
 # **You will be able to**
 #
@@ -46,7 +46,7 @@ plots.picture(
 )
 
 # %% [markdown]
-# To be changed at will:
+# Try another `FACTOR`:
 
 # %% tags=["parameters"]
 DATASET = "the cat of scikit-image"  # all that this page shows; in the public domain
@@ -193,7 +193,7 @@ for n, k, s in ((3, 3, 2), (7, 4, 2), (7, 64, 32), (7, 2, 3)):
         assert length == transposed_size(n, k, s, padding)
 
 # %% [markdown]
-# The third pair is FCN-32s of page 04 on 224 pixels: seven cells, kernel 64, stride 32. With
+# Lines 5 and 6 are FCN-32s of page 04 on 224 pixels: seven cells, kernel 64, stride 32. With
 # 'same' the output has 224 places again.
 #
 # ## 4. What is transposed
@@ -307,9 +307,9 @@ plots.show(figure, "Overlap counts 1, 2, 4 as a checkerboard; even; a random tex
 # of section 8.) A random kernel of size 4 shows a pattern again. Even and odd places use
 # different weights, and their sums differ.
 #
-# So this decides: start at any of the first `stride` weights of a kernel, and take every
-# `stride`-th. These sums must all be the same for a flat output, and 1 to keep its level. A
-# kernel whose size is a multiple of the stride makes that easy.
+# The weights that meet at one output place are every `stride`-th one: 0, s, 2s, ... at one
+# place, 1, s + 1, ... at the next. All these sums must be equal for a flat output, and 1 to
+# keep its level. A kernel whose size is a multiple of the stride makes that easy.
 #
 # ## 7. The bilinear kernel
 #
@@ -322,7 +322,7 @@ plots.show(figure, "Overlap counts 1, 2, 4 as a checkerboard; even; a random tex
 # This is a triangle $2f$ wide, so the kernel has size $2f$, a multiple of the stride. Where
 # in the kernel is its peak? Cell 0 covers the pixels 0 to $f - 1$, so its centre is at
 # $(f - 1)/2$. With 'same', $\lfloor f/2 \rfloor$ places are cut from the front (section 3
-# with $k = 2f$). So the peak is at $\lfloor f/2 \rfloor + (f - 1)/2$. That is $f - 1$ for
+# with $k = 2f$), so its copy starts that far before pixel 0. So the peak is at $\lfloor f/2 \rfloor + (f - 1)/2$. That is $f - 1$ for
 # odd $f$, and $f - ½$ for even $f$.
 
 # %%
@@ -360,7 +360,7 @@ def bilinear_kernel(factor, channels):
 for factor in (1, 2, 3, 4, 5, 32):
     weights = bilinear_kernel(factor, 1)[..., 0, 0]  # (2f, 2f)
     shares = weights.reshape(2, factor, 2, factor).sum((0, 2))  # (f, f)
-    np.testing.assert_allclose(shares, 1, rtol=1e-6)  # even: no checkerboard
+    np.testing.assert_allclose(shares, 1, rtol=1e-6)  # equal sums: no checkerboard
     np.testing.assert_array_equal(
         bilinear_kernel(factor, 2), surgery.bilinear_kernel(factor, 2)
     )
@@ -368,7 +368,7 @@ print(bilinear_kernel(2, 1)[..., 0, 0])
 
 # %% [markdown]
 # For every factor the weights of each output pixel add up to 1. (The reshape splits each axis
-# of the kernel into its two copies of `factor` places. The sum goes over the copies.) The
+# into two halves; each output pixel gets one weight of each.) The
 # series imports this function from `utils/surgery.py` from here on.
 #
 # ## 8. The dark frame
@@ -526,7 +526,8 @@ plots.show(figure, "Truth; blocks; a dog with a rim of cat; smooth outlines")
 
 # %% [markdown]
 # A rim of cat: between background (0) and dog (2) lies 1. A number between two ids means
-# nothing, a score between two scores does. And scores give outlines *finer than a cell*: the outline runs where two
+# nothing (truth masks are resized by nearest neighbour, page 00). A score between two
+# scores means something. And scores give outlines *finer than a cell*: the outline runs where two
 # scores are equal, which can be anywhere between two centres.
 #
 # ## 10. Where is a cell?
@@ -541,7 +542,7 @@ plots.show(figure, "Truth; blocks; a dog with a rim of cat; smooth outlines")
 # - **asymmetric**: $i/f$. A cell's centre is put on the first of its pixels. TensorFlow 1
 #   did this by default.
 #
-# Draw a ruler for each: 4 cells over 32 pixels, a dot where a cell's centre is put.
+# Draw the inverse as a ruler: 4 cells over 32 pixels, a dot where a cell's centre is put.
 
 
 # %%
@@ -595,8 +596,7 @@ print("upsample agrees with half-pixel centres")
 
 # %% [markdown]
 # Only with half-pixel centres at 47.5, and `upsample` has them. In VGG16, what a cell sees is
-# centred on its own box of pixels, so they fit. (Other backbones may need another check:
-# send one bright pixel through.) The other two move the picture: aligned corners by up to
+# centred on its own box of pixels, so they fit. The other two move the picture: aligned corners by up to
 # $(f - 1)/2 = 15.5$ pixels outwards at factor 32, asymmetric by 15.5 to the upper left.
 # See it in the scene of section 9, with the true outline in black:
 
@@ -615,9 +615,9 @@ plots.show(figure, "The true outlines in black: two of three masks lie beside th
 assert min(wrong, key=wrong.get) == "half-pixel centres"
 
 # %% [markdown]
-# By their documentation, Keras and TensorFlow use half-pixel centres, and so does PyTorch's
-# `interpolate` unless told otherwise. PyTorch's `UpsamplingBilinear2d` and Paddle's
-# `UpsamplingBilinear2D` align corners. Check this first when you port a network.
+# Keras and TensorFlow use half-pixel centres, as section 1 and this one show. By their
+# documentation so does PyTorch's `interpolate`, unless told otherwise, while PyTorch's
+# `UpsamplingBilinear2d` and Paddle's `UpsamplingBilinear2D` align corners. Check this first when you port a network.
 #
 # ## 11. In two steps, or learned
 #
@@ -641,8 +641,8 @@ axis.legend(frameon=False)
 plots.show(figure, "The triangle of x32, and the same with its corners cut off")
 
 # %% [markdown]
-# Not quite. The first step keeps values on either side of the peak, but not the peak. The
-# second step joins them by straight lines, so the corners of the triangle are cut off.
+# Not quite. No value of the first step falls on the peak. The two nearest are 0.75, and the
+# second step joins them by a straight line. So the corners of the triangle are cut off.
 # Page 05 meets this difference again.
 #
 # A transposed convolution has weights. Should they be **learned**? In the paper the last
@@ -717,14 +717,13 @@ print(
 #   layer started at random. Use size $2f$, and start bilinear.
 #   [See it](09_bug_zoo.ipynb#random-kernel).
 # - **Masks lie some pixels beside their objects.** The network or the resizing of masks
-#   aligns corners. Enlarge one bright cell, and see where its middle lands.
+#   aligns corners.
 #   [See it](09_bug_zoo.ipynb#aligned-corners).
 #
 # ## 13. Summary
 #
 # - `UpSampling2D` with bilinear interpolation equals `tf.image.resize`. `Conv2DTranspose`
 #   has weights: it adds up copies of its kernel, one for each value.
-# - It is the multiplication by the transposed matrix of a convolution, and undoes nothing.
 # - The bilinear kernel is a product of two triangles, each $2f$ wide. With repeated edges it
 #   equals `tf.image.resize` at every pixel.
 # - Half-pixel centres keep each cell over its own pixels.
@@ -752,8 +751,8 @@ print(
 #
 # <details><summary>4. Softmax first, then enlarge: still fine?</summary>
 #
-# No rim appears, but the outlines move, because softmax changes the scores before they are
-# mixed. And the loss takes logits. So enlarge logits, and apply softmax only to show them.
+# It works, as with the shares of section 9, but the outlines move a little. A loss that takes
+# logits needs them at full size: enlarge logits, and apply softmax only to show them.
 # </details>
 #
 # ## Exercises
