@@ -52,9 +52,9 @@ plots.picture(
 # %% tags=["parameters"]
 DATASET = "synthetic_pets"  # or "oxford_iiit_pet" (811 MB to download), or a folder
 TRAIN_PHOTOS = 96  # photos to learn from
-TEST_PHOTOS = 32  # validation photos to be judged on
+VALIDATION_PHOTOS = 32  # validation photos to be judged on
 FC_UNITS = 4096  # width of the dense layers
-EPOCHS = 8  # passes over the images
+EPOCHS = 5  # passes over the images
 SLIDE_HEIGHT = 512  # height of the photo we slide over: a multiple of 32, from 224
 SEED = 0  # of all random numbers
 
@@ -135,10 +135,25 @@ assert pooled.shape == (1, 16, 16, 64)
 
 
 # %%
+class MeanSubtraction(layers.Layer):
+    """Subtract the mean colour, a weight that is loaded with the others."""
+
+    def build(self, shape):
+        self.mean = self.add_weight(shape=(3,), initializer="zeros", trainable=False)
+
+    def call(self, image):
+        return image - self.mean  # (B, H, W, 3)
+
+
+# %% [markdown]
+# With this as the first layer, the network takes photos as they are:
+
+
+# %%
 def build_vgg16(num_classes, fc_units=4096):
     """Return VGG16: RGB 0..255 in, logits (no softmax) out."""
     image = keras.Input((224, 224, 3), name="image")  # (B, 224, 224, 3)
-    x = vgg16.MeanSubtraction(name="mean_subtraction")(image)
+    x = MeanSubtraction(name="mean_subtraction")(image)
     x = vgg_block(x, 64, 2, "block1")  # (B, 112, 112, 64)
     x = vgg_block(x, 128, 2, "block2")  # (B, 56, 56, 128)
     x = vgg_block(x, 256, 3, "block3")  # (B, 28, 28, 256)
@@ -160,8 +175,8 @@ plots.picture(
 
 # %% [markdown]
 # Two things hold in the whole series. The network takes **plain RGB, 0 to 255**, and
-# subtracts the mean colour itself (`MeanSubtraction` computes `x - mean`), so
-# preprocessing cannot be forgotten. And it returns **logits**, the numbers before a softmax.
+# subtracts the mean colour itself, so preprocessing cannot be forgotten. And it returns
+# **logits**, the numbers before a softmax.
 
 # %%
 network = build_vgg16(num_classes=1000)
@@ -193,9 +208,6 @@ def multiply_adds(layer):
         return height * width * weights
     return weights
 
-
-# %% [markdown]
-# Apply it to every layer that has a kernel, and sum up:
 
 # %%
 weighted = [one for one in network.layers if hasattr(one, "kernel")]
@@ -361,8 +373,12 @@ def labelled_images(dataset, split, photos, seed):
 
 # %%
 train_images, train_labels = labelled_images(DATASET, "train", TRAIN_PHOTOS, SEED)
-test_images, test_labels = labelled_images(DATASET, "validation", TEST_PHOTOS, SEED)
-print(train_images.shape, test_images.shape)  # (3N, 224, 224, 3), photos then patches
+validation_images, validation_labels = labelled_images(
+    DATASET, "validation", VALIDATION_PHOTOS, SEED
+)
+print(
+    train_images.shape, validation_images.shape
+)  # (3N, 224, 224, 3), photos then patches
 
 # %% [markdown]
 # The split is by photo: no validation photo gave a patch to training. Check some labels by
@@ -396,7 +412,7 @@ head = keras.Model(pool5, model.output)  # features to logits: the dense layers
 
 # %%
 train_features = convolutions.predict(train_images, batch_size=16, verbose=0)
-test_features = convolutions.predict(test_images, batch_size=16, verbose=0)
+validation_features = convolutions.predict(validation_images, batch_size=16, verbose=0)
 print(train_features.shape)  # (3N, 7, 7, 512)
 
 # %% [markdown]
@@ -412,9 +428,14 @@ def accuracy(head, features, labels):
     return float((answers == labels).mean())
 
 
-print(f"untrained: {accuracy(head, test_features, test_labels):.0%} right")
-whole = len(test_labels) // 3  # the first third are whole photos, the rest patches
-for name, labels in (("photos", test_labels[:whole]), ("patches", test_labels[whole:])):
+print(f"untrained: {accuracy(head, validation_features, validation_labels):.0%} right")
+whole = (
+    len(validation_labels) // 3
+)  # the first third are whole photos, the rest patches
+for name, labels in (
+    ("photos", validation_labels[:whole]),
+    ("patches", validation_labels[whole:]),
+):
     counts = np.bincount(labels, minlength=3)  # (3,)
     share = counts.max() / counts.sum()
     print(f"{name}: always {class_names[counts.argmax()]}: {share:.0%} right")
@@ -429,7 +450,7 @@ head.compile(
     loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     metrics=["accuracy"],
 )
-held_out = (test_features, test_labels)
+held_out = (validation_features, validation_labels)
 options = {"batch_size": 64, "epochs": EPOCHS, "verbose": 2}
 history = head.fit(train_features, train_labels, validation_data=held_out, **options)
 
@@ -441,8 +462,8 @@ history = head.fit(train_features, train_labels, validation_data=held_out, **opt
 # convolutions, set `trainable = False` on them.)
 
 # %%
-score_photos = accuracy(head, test_features[:whole], test_labels[:whole])
-score_patches = accuracy(head, test_features[whole:], test_labels[whole:])
+score_photos = accuracy(head, validation_features[:whole], validation_labels[:whole])
+score_patches = accuracy(head, validation_features[whole:], validation_labels[whole:])
 print(f"right on whole photos: {score_photos:.0%}, on patches: {score_patches:.0%}")
 
 # Page 02 goes on with this classifier: save it.
@@ -478,19 +499,19 @@ print(real["data"], "|", real["device"])
 # Here are the six validation photos whose true class got the lowest probability.
 
 # %%
-logits = head(test_features[:whole], training=False)  # (N, 3)
+logits = head(validation_features[:whole], training=False)  # (N, 3)
 probability = keras.ops.convert_to_numpy(keras.ops.softmax(logits))  # (N, 3)
-right = probability[np.arange(whole), test_labels[:whole]]  # (N,)
+right = probability[np.arange(whole), validation_labels[:whole]]  # (N,)
 worst = np.argsort(right)[:6]
 figure, axes = plots.grid(1, 6, size=1.5)
 for axis, k in zip(axes.flat, worst, strict=False):
     guess = probability[k].argmax()
-    axis.imshow(test_images[k])
+    axis.imshow(validation_images[k])
     axis.set_title(
-        f"{class_names[test_labels[k]]}\n"
+        f"{class_names[validation_labels[k]]}\n"
         f"{class_names[guess]} {probability[k, guess]:.0%}",
         fontsize=9,
-        color=plots.COLORS["wrong"] if guess != test_labels[k] else "black",
+        color=plots.COLORS["wrong"] if guess != validation_labels[k] else "black",
     )
 plots.show(figure, "The hardest photos: truth above, guess below", photo=True)
 
@@ -529,6 +550,7 @@ print(
 # %%
 def slide(model, photo, window=224, stride=32):
     """Classify every window of a photo; return logits (rows, columns, classes)."""
+    assert min(photo.shape[:2]) >= window, "the photo is smaller than a window"
     tops = range(0, photo.shape[0] - window + 1, stride)
     lefts = range(0, photo.shape[1] - window + 1, stride)
     windows = [photo[y : y + window, x : x + window] for y in tops for x in lefts]

@@ -53,7 +53,7 @@ plots.picture(
 DATASET = "synthetic_pets"  # or "oxford_iiit_pet" (811 MB to download), or a folder
 TRAIN_PHOTOS = 96  # photos to learn from, as on page 01
 FC_UNITS = 4096  # width of the dense layers, as on page 01
-EPOCHS = 8  # passes over them, as on page 01
+EPOCHS = 5  # passes over them, as on page 01
 PHOTOS = 16  # photos on which both networks must agree
 SLIDE_HEIGHT = 512  # height in pixels of the photo we slide over, as on page 01
 SIZES = (256, 320, 384)  # sides in pixels at which both are timed
@@ -278,7 +278,7 @@ for name, scores in (
 # network, and refuses in one sentence what it cannot convert.
 
 # %%
-converted = kernel = shuffled = fc6 = None  # frees 0.4 GB each
+converted = kernel = shuffled = fc6 = None  # frees 1.2 GB
 for name, bias in trained_biases.items():
     model.get_layer(name).bias.assign(bias)
 network = surgery.convolutionize(model)
@@ -384,6 +384,7 @@ assert one_pass.shape == (rows, columns, 3)
 # %%
 def slide(model, photo, window=224, stride=32):
     """Classify every window of a photo; return logits (rows, columns, classes)."""
+    assert min(photo.shape[:2]) >= window, "the photo is smaller than a window"
     tops = range(0, photo.shape[0] - window + 1, stride)
     lefts = range(0, photo.shape[1] - window + 1, stride)
     windows = [photo[y : y + window, x : x + window] for y in tops for x in lefts]

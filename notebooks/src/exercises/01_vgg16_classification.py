@@ -71,7 +71,9 @@ one.build((None, 31, 31, 64))
 dot = np.zeros((1, 31, 31, 64), "float32")
 dot[0, 15, 15] = 1  # changes every output cell that depends on it
 reached = np.abs(three(dot) - three(0 * dot)).sum((0, 1, 3)) > 0  # (W,)
-assert seen_by_three == reached.sum(), "How many cells does each layer add at a side?"
+assert seen_by_three == reached.sum(), (
+    "How many cells does each layer add on either side?"
+)
 assert parameters_of_three == three.count_params(), "For three: channels and biases?"
 assert parameters_of_one == one.count_params(), "For one: channels and biases?"
 share = parameters_of_three / parameters_of_one
@@ -125,7 +127,8 @@ def looks(pixel, size, window, stride):
 
 
 # %% tags=["check"]
-for size, window, stride in ((512, 224, 32), (500, 224, 32), (40, 7, 3), (8, 9, 2)):
+cases = [(512, 224, 32), (500, 224, 32), (40, 7, 3), (9, 3, 1), (11, 2, 5), (4, 9, 2)]
+for size, window, stride in cases:
     counted = np.zeros(size, int)
     for start in range(0, size - window + 1, stride):
         counted[start : start + window] += 1
@@ -138,10 +141,10 @@ for size, window, stride in ((512, 224, 32), (500, 224, 32), (40, 7, 3), (8, 9, 
             f"Pixel {pixel} of {size}, window {window}, stride {stride}: which is the "
             "first window that contains it, and which the last that fits?"
         )
-print("Right: at every pixel, for four sizes.")
+print("Right: at every pixel, in six cases.")
 
 # %% [markdown]
-# See it on your photo, enlarged to a height of 512 pixels:
+# See it on your photo, brought to a height of 512 pixels:
 
 # %% tags=["look"]
 wide = max(224, round(512 * photo.shape[1] / photo.shape[0]))

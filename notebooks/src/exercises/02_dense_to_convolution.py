@@ -82,6 +82,7 @@ for height, width, channels, units in ((2, 3, 4, 5), (3, 3, 2, 7), (1, 4, 6, 2))
     assert kernel is not None, "Your function returns nothing yet: write its line."
     shape = (height, width, channels, units)
     assert np.shape(kernel) == shape, f"A kernel of shape {shape} is needed."
+    feature, kernel = np.float32(feature), np.float32(kernel)
     scores = keras.ops.conv(feature[None], kernel)[0, 0, 0].numpy()  # (units,)
     assert np.allclose(scores, theirs, atol=1e-4), (
         f"The shape is right, the scores are not (map {height}x{width}, {channels} "
@@ -98,8 +99,8 @@ print("Right: the same scores as the sender's layer, on maps of three shapes.")
 # ## 2. Shift and stitch ★★★
 #
 # *Explore.* A network of stride 4 gives one score for every fourth pixel. There is a way to
-# a score for every pixel that needs no new layer: ask the network again about the
-# *shifted* photo.
+# a score for every pixel that needs no new layer: ask the network again about a photo that
+# is moved by a few pixels.
 #
 # Here is a small network without padding. Its window is 14 pixels and its stride 4, so its
 # map has the scores of the windows at 0, 4, 8, ...
@@ -121,8 +122,9 @@ print("one window", network(image[None, :14, :14]).shape)  # (1, 1, 1, 2)
 print("the image ", network(image[None]).shape)  # (1, 4, 6, 2)
 
 # %% [markdown]
-# Fill a map with the score of **every** window, one for each pixel it can start at. You
-# may call the network sixteen times, each time on the whole image or most of it.
+# Fill a map with the score of **every** window: `scores[y, x]` belongs to the window whose
+# upper left pixel is (y, x). Call the network at most sixteen times, each time on the whole
+# image or most of it.
 
 
 # %% tags=["stub"]
@@ -185,14 +187,21 @@ def every_score(network, image):
 # %% tags=["check"]
 for height, width in ((29, 37), (31, 34)):
     other = keras.ops.image.resize(image, (height, width)).numpy()
-    stitched = np.array(every_score(network, other))
+    calls = []
+
+    def counted(images, calls=calls):
+        calls.append(images.shape)
+        return network(images)
+
+    stitched = np.array(every_score(counted, other))
+    assert len(calls) <= 16, f"You called the network {len(calls)} times."
     assert stitched.any(), "The map is still empty: fill it in."
     assert stitched.shape == (height - 13, width - 13, 2), "One score for each window."
     for top, left in np.ndindex(height - 13, width - 13):
         score = network(other[None, top : top + 14, left : left + 14])[0, 0, 0]
         assert np.allclose(stitched[top, left], score, atol=1e-5), (
             f"The window at row {top}, column {left} has another score. Of the photo "
-            "that you show to get it, where does the first window start?"
+            "that the network is shown to get it, where does the first window start?"
         )
 print("Right: every window has its score.")
 

@@ -27,9 +27,9 @@ print(environment.prepare(SEED))
 # %% [markdown]
 # ## 1. Eight pixels from two cells ★☆☆
 #
-# *Predict.* A map of 1x2 cells holds a 0 and an 8. Enlarge it four times as the page does:
-# bilinear kernel, half-pixel centres, edges repeated. Which eight values does a row of the
-# result have? You need no pencil.
+# *Predict.* A map of 1x2 cells holds a 0 and an 8. Make it four times as high and wide, as
+# the page does: bilinear kernel, half-pixel centres, edges repeated. All four rows of the
+# result are alike. Which eight values do they have?
 
 # %% tags=["stub"]
 row = [None, None, None, None, None, None, None, None]
@@ -58,9 +58,9 @@ cells = keras.Input((None, None, 1))
 enlarge = keras.Model(cells, fcn.upsample(cells, 4, name="up4"))
 truth = enlarge(np.float32([0, 8]).reshape(1, 1, 2, 1))[0, 0, :, 0].numpy()  # (8,)
 right = np.isclose(row, truth, atol=0.01)  # (8,)
-assert right[2:6].all(), "Between the centres: at which pixels are they?"
+assert right[2:6].all(), "Between the centres: at which positions are they?"
 assert right.all(), "Beyond the centres: what lies between two equal cells?"
-print("Right: flat, then 2 more at each pixel, then flat.")
+print("Right: flat, then a straight climb, then flat.")
 
 # %% [markdown] tags=["why"]
 # Cell 0 covers the pixels 0 to 3, so its centre is at 1.5, and that of cell 1 at 5.5. Between
@@ -74,8 +74,8 @@ print("Right: flat, then 2 more at each pixel, then flat.")
 # to a map of ones. No training is needed to cure that.
 #
 # Scale the weights of a kernel so that a map of ones stays a map of ones: away from the
-# frame every pixel must be 1. Weights that **meet in the same output pixel** keep their
-# ratios. The size of the kernel is a multiple of the stride.
+# frame every pixel must be 1. Each output pixel adds up several weights: scale each such group
+# by one factor, so that the ratios within it stay. The size of the kernel is a multiple of the stride.
 
 
 # %%
@@ -138,8 +138,9 @@ for side, stride in ((8, 4), (4, 2), (6, 2), (9, 3)):
     ones = enlarged(np.ones((9, 9)), answer, stride)[side:-side, side:-side]
     assert np.allclose(ones, 1, atol=1e-4), "Which weights meet in the same pixel?"
     ratio = answer / kernel
-    group = ratio[::stride, ::stride]  # the weights that meet in the first pixel
-    assert np.allclose(group, group[0, 0]), "Even, but the ratios have changed."
+    for row, column in np.ndindex(stride, stride):
+        group = ratio[row::stride, column::stride]  # weights that meet in one pixel
+        assert np.allclose(group, group[0, 0]), "Even, but the ratios have changed."
 print("Right: even for four sizes, and the ratios kept.")
 
 # %% [markdown]
@@ -159,5 +160,5 @@ plots.show(figure, "A photo enlarged by a random kernel and by the repaired one"
 # %% [markdown] tags=["why"]
 # Copies start `stride` places apart, so an output pixel gets every `stride`-th weight, along
 # rows and along columns. There are `stride` x `stride` such groups. Dividing each by its
-# sum makes it add up to 1. The result is even, but not smooth: the bilinear kernel is one
-# of many that pass.
+# sum makes it add up to 1. The result is even, but not smooth, and it has
+# the dark frame of the page. The bilinear kernel is another one that keeps a map of ones.
