@@ -87,6 +87,12 @@ def test_light_against_numpy():
         shift = batching.MAX_BRIGHTNESS * (2 * float(row[4]) - 1)
         factor = 1 + batching.MAX_CONTRAST * (2 * float(row[5]) - 1)
         brighter = np.clip(photo.astype(float) + shift, 0, 255)
+        np.testing.assert_allclose(
+            batching.lit(photo, row[4], 0.5), brighter, atol=1e-3
+        )
+        mean = photo.astype(float).mean()
+        spread = np.clip(mean + factor * (photo - mean), 0, 255)
+        np.testing.assert_allclose(batching.lit(photo, 0.5, row[5]), spread, atol=1e-2)
         mean = brighter.mean()
         expected = np.clip(mean + factor * (brighter - mean), 0, 255)
         np.testing.assert_allclose(batching.lit(photo, *row[4:]), expected, atol=1e-2)

@@ -103,10 +103,15 @@ def test_the_check_asks_for_an_answer_where_there_is_none(stem, number):
 @pytest.mark.slow
 def test_the_check_tells_each_wrong_answer_what_is_off(stem, number):
     exercise = answers(stem)[number]
+    remarks = [complaint(stem, number, answer) for answer in exercise["wrong"]]
     empty = complaint(stem, number, exercise["stub"][0])
-    for answer in exercise["wrong"]:
-        remark = complaint(stem, number, answer)
-        assert 20 < len(remark) < 400 and remark != empty
+    if stem[:2] < "04":  # the second edition's checks are short: fewer remarks
+        assert all(20 < len(remark) < 400 and remark != empty for remark in remarks)
+        return
+    assert all(40 < len(remark) < 400 for remark in remarks)
+    # Different mistakes, different remarks, and not only by the number they quote.
+    remarks.append(empty)
+    assert len({re.sub(r"[\d.,]+", "", remark) for remark in remarks}) == len(remarks)
 
 
 @pytest.mark.parametrize(("stem", "kind"), PAIRS)
